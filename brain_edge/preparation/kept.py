@@ -15,7 +15,6 @@ import numpy as np
 from brain_edge.errors import InputError, UsageError
 from brain_edge.image.volume import Mask, Study
 from brain_edge.io.nifti import read_numbers, read_volume, write_image, write_mask
-from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
 from brain_edge.preparation.parts import Part
@@ -52,12 +51,11 @@ def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapp
 
 
 def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
-    """Write a prepared study to its place and return it as the next run will read it.
+    """Write a prepared study to its place in a folder that exists; return it as the next run will read it.
 
     Raises:
         OutputError: the folder cannot be written to, or the disk is full; no part of the entry is left.
     """
-    make_folder(entry.parent)
     with atomic_folder(entry, overwrite=True) as folder:
         for name, volume in prepared.study.volumes.items():
             write_image(volume, folder / f"{name}.nii.gz")
@@ -76,25 +74,32 @@ def kept(entry: Path, study: Study) -> Prepared | None:
         study: images as they were scanned.
     """
     try:
-        record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
-        volumes = {name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}
-        brain = _brain(entry)
-    except (OSError, InputError, UsageError, msgspec.DecodeError):
+        return _read(entry, study)
+    except (OSError, InputError, UsageError, msgspec.DecodeError, ValueError, KeyError):
         return None
+
+
+def _read(entry: Path, study: Study) -> Prepared:
+    """Return a prepared study from its place.
+
+    Raises:
+        OSError, InputError, UsageError, msgspec.DecodeError, ValueError, KeyError: a file is missing or damaged.
+    """
+    record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
+    parts = tuple(Part(part) for part in record.parts)
+    moves = study.volumes if record.transforms else ()
     return Prepared(
-        Study(volumes, record.reference),
+        Study({name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}, record.reference),
         study,
-        {name: Rigid(np.array(matrix)) for name, matrix in record.transforms.items()},
-        brain,
-        tuple(Part(part) for part in record.parts),
+        {name: Rigid(np.array(record.transforms[name])) for name in moves},
+        _brain(entry) if Part.SKULL in parts else None,
+        parts,
         record.flags,
         record.judgements,
         record.made_by,
     )
 
 
-def _brain(entry: Path) -> Mask | None:
-    if not (entry / BRAIN).exists():
-        return None
+def _brain(entry: Path) -> Mask:
     labels, geometry = read_numbers(entry / BRAIN)
     return Mask(labels.astype(np.uint8), geometry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -12,7 +14,7 @@ from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.preparation.checks import require_volumes
-from brain_edge.preparation.kept import entry_of, keep, kept
+from brain_edge.preparation.kept import RECORD, entry_of, keep, kept
 from brain_edge.preparation.parts import Part, missing_parts, reference_of
 from brain_edge.preparation.prepared import Prepared, within
 from brain_edge.preparation.record import record_of
@@ -152,8 +154,8 @@ class TestImages:
             require_volumes(Study.of(T1=HEAD, T1C=HEAD))
 
     def test_of_a_ct_are_refused(self):
-        units = Volume(np.where(HEAD.voxels > HEAD.voxels.mean(), HEAD.voxels, -1000.0), HEAD.geometry)
-        with pytest.raises(InputError, match="looks like a CT"):
+        units = Volume(np.where(HEAD.voxels > HEAD.voxels.mean(), HEAD.voxels, -1000.0), HEAD.geometry, "ct.nii.gz")
+        with pytest.raises(InputError, match=r"^ct.nii.gz: T1 looks like a CT"):
             require_volumes(Study.of(T1=units))
 
 
@@ -178,4 +180,22 @@ class TestKept:
         entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
         keep(prepared, STRIPPED, entry)
         (entry / "T1.nii.gz").write_bytes(b"")
+        assert kept(entry, prepared.scanned) is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda record: record["parts"].append("another part"),
+            lambda record: record["transforms"].clear() or record["transforms"].update(T2=np.eye(4).tolist()),
+            lambda record: record["transforms"].update(T1=[[2.0]]),
+            lambda record: record["parts"].append(str(Part.SKULL)),
+        ],
+    )
+    def test_study_whose_record_is_damaged_is_prepared_again(self, tmp_path, change):
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        record = json.loads((entry / RECORD).read_bytes())
+        change(record)
+        (entry / RECORD).write_text(json.dumps(record))
         assert kept(entry, prepared.scanned) is None
