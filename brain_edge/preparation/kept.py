@@ -18,6 +18,7 @@ from brain_edge.io.nifti import read_numbers, read_volume, write_image, write_ma
 from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
+from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.parts import Part
 from brain_edge.preparation.prepared import Prepared
 from brain_edge.preparation.record import PreparationRecord, record_of
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.preparation import Preparation
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """Version of the entries; another version is another name."""
 RECORD: Final = "preparation.json"
 BRAIN: Final = "brain.nii.gz"
+DIGEST: Final = "digest"
+"""File with the hash of all other files of an entry."""
 
 
 def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapping[str, str]) -> Path:
@@ -65,6 +68,7 @@ def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
             write_mask(prepared.brain, prepared.study.volumes[prepared.study.reference], folder / BRAIN)
         record = msgspec.json.encode(record_of(prepared, preparation))
         (folder / RECORD).write_bytes(msgspec.json.format(record, indent=2))
+        (folder / DIGEST).write_text(_digest(folder), "ascii")
     return kept(entry, prepared.scanned) or prepared
 
 
@@ -76,16 +80,25 @@ def kept(entry: Path, study: Study) -> Prepared | None:
         study: images as they were scanned.
     """
     try:
-        record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
-        volumes = {name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}
-        brain = _brain(entry)
-    except (OSError, InputError, UsageError, msgspec.DecodeError):
+        return _read(entry, study) if (entry / DIGEST).read_text("ascii") == _digest(entry) else None
+    except (OSError, ValueError, InputError, UsageError, msgspec.DecodeError):
         return None
+
+
+def _digest(entry: Path) -> str:
+    """Return the hash of the names and the content of all files of an entry, except that of the digest itself."""
+    hashes = sorted((path.name, sha256_of(path)) for path in entry.iterdir() if path.name != DIGEST)
+    return hashlib.sha256(msgspec.json.encode(hashes)).hexdigest()
+
+
+def _read(entry: Path, study: Study) -> Prepared:
+    record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
+    volumes = {name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}
     return Prepared(
         Study(volumes, record.reference),
         study,
         {name: Rigid(np.array(matrix)) for name, matrix in record.transforms.items()},
-        brain,
+        _brain(entry),
         tuple(Part(part) for part in record.parts),
         record.flags,
         record.judgements,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -178,4 +181,34 @@ class TestKept:
         entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
         keep(prepared, STRIPPED, entry)
         (entry / "T1.nii.gz").write_bytes(b"")
+        assert kept(entry, prepared.scanned) is None
+
+    def test_study_with_another_number_is_prepared_again(self, tmp_path):
+        """Its mask would lie elsewhere."""
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        text = (entry / "preparation.json").read_text()
+        (entry / "preparation.json").write_text(text.replace("9.0", "8.0", 1))
+        assert kept(entry, prepared.scanned) is None
+        (entry / "preparation.json").write_text(text)
+        assert kept(entry, prepared.scanned) is not None
+        (entry / "brain.nii.gz").write_bytes((entry / "T1.nii.gz").read_bytes())
+        assert kept(entry, prepared.scanned) is None
+
+    @pytest.mark.parametrize(("old", "new"), [("9.0", '9.0, "x"'), ('"registration to the atlas"', '"luck"')])
+    def test_study_that_another_version_has_sealed_is_prepared_again(self, tmp_path, old, new):
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        text = (entry / "preparation.json").read_text()
+        assert old in text
+        (entry / "preparation.json").write_text(text.replace(old, new, 1))
+        hashes = [
+            [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+            for path in sorted(entry.iterdir())
+            if path.name != "digest"
+        ]
+        sealed = hashlib.sha256(json.dumps(hashes, separators=(",", ":")).encode()).hexdigest()
+        (entry / "digest").write_text(sealed)
         assert kept(entry, prepared.scanned) is None
