@@ -79,16 +79,25 @@ class Found:
 @click.option("--site", "given", multiple=True, metavar="[LIBRARY=]FOLDER", help="Folder of pip, for all or for one.")
 @click.option("--library", "libraries", multiple=True, type=click.Choice(list(LIBRARIES)), help="One of them; all.")
 @click.option("--movements", default=8, show_default=True, help="Number of known movements.")
-def main(folder: Path, given: tuple[str, ...], libraries: tuple[str, ...], movements: int) -> None:
+@click.option("--done", type=click.Path(path_type=Path, dir_okay=False), help="Finished libraries; the run goes on.")
+def main(folder: Path, given: tuple[str, ...], libraries: tuple[str, ...], movements: int, done: Path | None) -> None:
     """Register the images below FOLDER with each library."""
+    lines = done.read_bytes().splitlines() if done is not None and done.exists() else []
+    finished = dict(msgspec.json.decode(line, type=tuple[str, tuple[str, ...]]) for line in lines)
     rows, started = [], datetime.now(UTC)
     with tempfile.TemporaryDirectory() as scratch:
         for name in libraries or LIBRARIES:
+            if name in finished:
+                rows.append(finished[name])
+                continue
             found, sites = Found(), _sites(given, name)
             _glioma(folder, name, sites, found)
             _movements(folder, Path(scratch), name, sites, movements, found)
             rows.append(found.row(name, sites))
             click.echo(f"{rows[-1]}", err=True)
+            if done is not None:
+                with done.open("ab") as stream:
+                    stream.write(msgspec.json.encode((name, rows[-1])) + b"\n")
     click.echo(markdown_table(TITLES, rows))
     found_of_each = [dict(zip(TITLES, row, strict=True)) for row in rows]
     path = write_record(RECORDED, "registration-peers", started, movements=movements, libraries=found_of_each)

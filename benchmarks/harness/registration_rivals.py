@@ -26,6 +26,7 @@ from brain_edge.registration.rigid import Rigid
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+CENTRES: Final = "CenterOfGravity"
 LPS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 ONE_THREAD: Final = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Environment in which ITK takes one thread, in whichever library it comes."""
@@ -73,12 +74,17 @@ def _greedy() -> Callable[[Path, Path], np.ndarray[Any, Any]]:
 
 
 def _elastix() -> Callable[[Path, Path], np.ndarray[Any, Any]]:
-    """With the rigid parameter map of the library."""
+    """With the rigid parameter map of the library, and centres of gravity first: else it fails on heads far apart."""
     import itk
+
+    first = {"AutomaticTransformInitialization": ["true"], "AutomaticTransformInitializationMethod": [CENTRES]}
 
     def run(moving: Path, fixed: Path) -> np.ndarray[Any, Any]:
         asked = itk.ParameterObject.New()
-        asked.AddParameterMap(asked.GetDefaultParameterMap("rigid"))
+        settings = asked.GetDefaultParameterMap("rigid")
+        for name, values in first.items():
+            settings[name] = values
+        asked.AddParameterMap(settings)
         images = (itk.imread(str(path), itk.F) for path in (fixed, moving))
         _, found = itk.elastix_registration_method(*images, parameter_object=asked, number_of_threads=1)
         return _of_euler(found.GetParameterMap(0))

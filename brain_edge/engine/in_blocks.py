@@ -1,7 +1,8 @@
 """Steps on the whole volume: voxel-wise steps that follow each other make one pass over it, block by block.
 
 One step after the other would write the volume once per operation, and memory that is new to the process costs more
-than the arithmetic. A block stays in the caches from the first step to the last.
+than the arithmetic. A block stays in the caches from the first step to the last, and takes the place of the block that
+it was made from, unless the image itself lies there.
 """
 
 from __future__ import annotations
@@ -26,9 +27,17 @@ BLOCK_BYTES: Final = 2**18
 
 
 def applied(steps: Sequence[BeforeStep], frame: Frame) -> Frame:
-    """Return the frame after all steps: to the bit and in the memory order of one step after the other."""
+    """Return the frame after all steps: to the bit and in the memory order of one step after the other.
+
+    The voxels of the given frame, and of what earlier stages found, stay as they are.
+    """
+    kept = [frame.voxels, *(found.voxels for found in frame.findings.values())]
     for run in _runs(steps):
-        frame = run[0].apply(frame) if run[0].scope is Scope.VOLUME else _applied_in_blocks(run, frame)
+        if run[0].scope is Scope.VOLUME:
+            frame = run[0].apply(frame)
+        else:
+            is_own = not any(np.may_share_memory(frame.voxels, voxels) for voxels in kept)
+            frame = _applied_in_blocks(run, frame, in_place=is_own and frame.voxels.flags.writeable)
     return frame
 
 
@@ -43,7 +52,7 @@ def _runs(steps: Sequence[BeforeStep]) -> Iterator[Sequence[BeforeStep]]:
         yield steps[first:]
 
 
-def _applied_in_blocks(steps: Sequence[BeforeStep], frame: Frame) -> Frame:
+def _applied_in_blocks(steps: Sequence[BeforeStep], frame: Frame, *, in_place: bool) -> Frame:
     finishers, voxels = [step.fitted(frame) for step in steps], frame.voxels
 
     def finished(place: Place) -> Array:
@@ -54,7 +63,9 @@ def _applied_in_blocks(steps: Sequence[BeforeStep], frame: Frame) -> Frame:
 
     places = list(_places(voxels))
     first = finished(places[0])
-    found = np.empty_like(voxels, dtype=first.dtype, shape=(first.shape[0], *voxels.shape[1:]))
+    shape = (first.shape[0], *voxels.shape[1:])
+    fits = in_place and (first.dtype, shape) == (voxels.dtype, voxels.shape)
+    found = voxels if fits else np.empty_like(voxels, dtype=first.dtype, shape=shape)
     found[places[0]] = first
     for place in places[1:]:
         found[place] = finished(place)

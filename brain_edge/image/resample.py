@@ -40,12 +40,13 @@ def resize(
     """Resample (C, I, J, K) voxels to (C, *shape) over the same field of view, voxel edges aligned.
 
     Nearest keeps the data type; linear and cubic return float32. The axes that shrink most are resized first, so that
-    later products work on less data. Nearest enlarges the last axis first, voxel by voxel and while there are few
-    voxels, and then copies whole rows and planes.
+    later products work on less data.
     """
-    growth = [wanted / side for wanted, side in zip(shape, voxels.shape[1:], strict=True)]
+    if voxels.shape[1:] == tuple(shape):
+        return voxels
     if interpolation is Interpolation.NEAREST:
-        growth = [min(ratio, 1.0) for ratio in growth]
+        return _nearest(voxels, shape)
+    growth = [wanted / side for wanted, side in zip(shape, voxels.shape[1:], strict=True)]
     for axis in sorted(range(3), key=lambda axis: (growth[axis], -axis)):
         if voxels.shape[axis + 1] != shape[axis]:
             voxels = _resize_axis(voxels, axis + 1, shape[axis], interpolation)
@@ -79,8 +80,6 @@ def _resize_axis(
     voxels: np.ndarray[Any, np.dtype[Any]], axis: int, target: int, interpolation: Interpolation
 ) -> np.ndarray[Any, np.dtype[Any]]:
     source = voxels.shape[axis]
-    if interpolation is Interpolation.NEAREST:
-        return np.take(voxels, nearest_indices(source, target), axis=axis)
     weights = axis_weights(source, target, interpolation)
     shape = (*voxels.shape[:axis], target, *voxels.shape[axis + 1 :])
     rows = np.ascontiguousarray(voxels, dtype=np.float32)
@@ -88,3 +87,18 @@ def _resize_axis(
         return np.asarray((rows.reshape(-1, source) @ weights.T).reshape(shape))
     products = np.matmul(weights, rows.reshape(-1, source, int(np.prod(shape[axis + 1 :]))))
     return np.asarray(products.reshape(shape))
+
+
+def _nearest(voxels: np.ndarray[Any, np.dtype[Any]], shape: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Gather one plane (J, K) after the other in the caches, and copy it to every place that repeats it."""
+    planes, *sides = (nearest_indices(source, target) for source, target in zip(voxels.shape[1:], shape, strict=True))
+    smaller_first = sorted((0, 1), key=lambda axis: shape[axis + 1] / voxels.shape[axis + 2])
+    starts = np.flatnonzero(np.diff(planes, prepend=-1))
+    found = np.empty((len(voxels), *shape), voxels.dtype)
+    for channel, filled in zip(voxels, found, strict=True):
+        for start, end in zip(starts, (*starts[1:], len(planes)), strict=True):
+            plane = channel[planes[start]]
+            for axis in smaller_first:
+                plane = np.take(plane, sides[axis], axis=axis)
+            filled[start:end] = plane
+    return found

@@ -58,6 +58,18 @@ def _convert_model(*given: Any, **named: Any) -> Any:
     return convert_model(*given, **named)
 
 
+def traced_once(module: Any, example: Any) -> Any:
+    """Return a PyTorch module as the converter reads it, traced once.
+
+    The converter itself would trace it three times and compare the graphs, which takes most of the time of a
+    conversion. Parity compares the graph with the module, on several inputs.
+    """
+    import_openvino()
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    return TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
+
+
 def operations() -> Any:
     """Return the operation set of graphs, all operations in one version."""
     return import_openvino().opset13

@@ -106,6 +106,21 @@ def test_a_window_is_converted_to_what_pytorch_computes(build: Callable[[], nn.M
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_network_runs_once_to_be_traced(monkeypatch: pytest.MonkeyPatch):
+    """The converter would run it three times; for a transformer that was most of its conversion."""
+    calls = []
+    forward = GuardsEmptyPatches.forward
+
+    def counted(self: GuardsEmptyPatches, x: torch.Tensor) -> torch.Tensor:
+        calls.append(tuple(x.shape))
+        return forward(self, x)
+
+    monkeypatch.setattr(GuardsEmptyPatches, "forward", counted)
+    trace_network(GuardsEmptyPatches().eval(), NETWORK, (SIDE, SIDE, SIDE), has_fixed_sides=True)
+    assert len(calls) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_scripted_program_that_cannot_be_converted_is_named_as_scripted():
     from monai.networks.nets import SegResNet
 

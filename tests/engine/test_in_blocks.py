@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from brain_edge.engine import in_blocks
 from brain_edge.engine.in_blocks import applied
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec.steps import (
     Clip,
@@ -23,11 +24,14 @@ from brain_edge.spec.steps import (
     Frame,
     Linear,
     Normalise,
+    Orient,
     RescaleToUnit,
+    ResizeTo,
     ZScore,
 )
 from brain_edge.spec.steps.intensity import Region
 from brain_edge.spec.steps.moves import reorder
+from brain_edge.spec.steps.step import ChannelStep
 from brain_edge_conversion.recipes.deepbet import SPEC as DEEPBET
 
 if TYPE_CHECKING:
@@ -47,6 +51,13 @@ STEPS: tuple[BeforeStep, ...] = (
     Linear(multiply=0.226, add=0.449),
     FitPercentile(name="low", percent=5.0),
 )
+
+
+class TakesFinding(ChannelStep, frozen=True):
+    """A step that passes on what the first stage found."""
+
+    def apply(self, frame: Frame) -> Frame:
+        return frame.with_voxels(frame.findings["first"].voxels)
 
 
 def one_after_the_other(steps: Sequence[BeforeStep], frame: Frame) -> Frame:
@@ -121,6 +132,41 @@ def test_the_voxels_that_were_read_stay_as_they_are():
     before = frame.voxels.copy()
     applied((RescaleToUnit(lower="low", upper="high"), ZScore(), Linear(multiply=2.0)), frame)
     np.testing.assert_array_equal(frame.voxels, before)
+
+
+FINER = ResizeTo(shape=(12, 14, 16), interpolation=Interpolation.LINEAR)
+SAME = ResizeTo(shape=SHAPE, interpolation=Interpolation.LINEAR)
+CHAIN = (*FITS, RescaleToUnit(lower="low", upper="high"), ZScore(), Linear(multiply=2.0))
+
+
+@pytest.mark.parametrize("before", [(), (Orient(axes="PSR"),), (FINER,), (SAME,)])
+def test_a_block_takes_the_place_of_its_input_unless_the_image_lies_there(before, monkeypatch):
+    """Orientation is a view, and a grid that stays gives the image itself; a new grid is memory of the stage alone."""
+    monkeypatch.setattr(in_blocks, "BLOCK_BYTES", 1000)
+    frame = head(1, "LPS", is_fortran=True)
+    image, made = frame.voxels.copy(), list[np.ndarray]()
+    empty_like = np.empty_like
+
+    def counted(*given: Any, **named: Any) -> np.ndarray:
+        made.append(empty_like(*given, **named))
+        return made[-1]
+
+    steps = (*before, *CHAIN)
+    expected = one_after_the_other(steps, frame)
+    with monkeypatch.context() as patch:
+        patch.setattr(in_blocks.np, "empty_like", counted)
+        assert_same(applied(steps, frame), expected)
+    np.testing.assert_array_equal(frame.voxels, image)
+    assert len(made) == (0 if before == (FINER,) else 1)
+
+
+def test_what_an_earlier_stage_found_stays_as_it_is():
+    """A step may pass on the very voxels of an earlier stage."""
+    found = head(1, "RAS", is_fortran=False)
+    before = found.voxels.copy()
+    frame = replace(head(1, "RAS", is_fortran=False), findings={"first": found})
+    applied((TakesFinding(), Linear(multiply=2.0)), frame)
+    np.testing.assert_array_equal(found.voxels, before)
 
 
 @pytest.mark.data

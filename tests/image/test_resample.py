@@ -58,6 +58,8 @@ def test_nearest_equals_torchs_nearest_exact(source, target, seed):
     array = voxels(source, seed)[np.newaxis]
     theirs = torch.nn.functional.interpolate(torch.from_numpy(array)[None], target, mode="nearest-exact")[0]
     np.testing.assert_array_equal(resize(array, target, Interpolation.NEAREST), theirs.numpy())
+    backwards = np.asfortranarray(array[:, ::-1])[:, ::-1]  # the same values in another order of memory
+    np.testing.assert_array_equal(resize(backwards, target, Interpolation.NEAREST), theirs.numpy())
 
 
 def test_nearest_falls_to_torchs_side_where_a_centre_lies_on_a_border():

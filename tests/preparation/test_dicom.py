@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from cli_program import make_package, refused, succeed
-from dicom_series import SHAPE, T1_PROTOCOL, Series
+from dicom_series import FLAIR_PROTOCOL, SHAPE, T1_PROTOCOL, Series
 from pydicom import dcmread
 from test_run import GRID
 
@@ -80,6 +80,21 @@ def test_a_finished_examination_is_kept_and_has_the_name_of_its_folder(package, 
     command = prepare(package, ".", "-o", tmp_path / "out")
     assert "second: new" in succeed(*command).out
     assert "second: kept" in succeed(*command).out
+
+
+def test_an_examination_of_two_patients_is_refused_before_it_is_registered(tmp_path):
+    pytest.importorskip("SimpleITK")
+
+    def other_patient(_k: int, dataset: Any) -> None:
+        dataset.PatientID = "other"
+
+    first, second = phantom_series(), phantom_series(number=3, protocol=FLAIR_PROTOCOL, edit=other_patient)
+    second.study_uid = first.study_uid
+    for series in (first, second):
+        series.write(tmp_path / "study" / str(series.number))
+    words = refused(3, "prepare", tmp_path / "study", "-o", tmp_path / "out", "--keep-skull", "--no-picture")
+    assert "expected the sequences of one patient, got several values of PatientID in series 2" in words
+    assert not [*(tmp_path / "out").rglob("*.nii.gz")]
 
 
 def test_an_examination_without_a_volume_is_refused_with_what_it_has(tmp_path):

@@ -14,9 +14,10 @@ from tiny_package import PHANTOM, SPEC, make_package
 from brain_edge.evaluation.cohort import Split, load_cohort
 from brain_edge.evaluation.report.accuracy_page import PAGE, write_page
 from brain_edge.evaluation.report.accuracy_report import REPORT, AccuracyReport, read_report, write_report
-from brain_edge.evaluation.report.gain import Gain, Measured
+from brain_edge.evaluation.report.gain import Gain, InBf16, Measured
 from brain_edge.image.phantom import make_volume
 from brain_edge.machine.options import RuntimeOptions
+from brain_edge_conversion.budget import bf16
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.quantize.gain import add_to_report, measure_gain
 from brain_edge_conversion.quantize.quantize import QuantizeOptions
@@ -57,6 +58,35 @@ def test_both_packages_are_measured_on_one_case_in_turn(tmp_path: Path):
     assert [len(each.cold_ms) for each in (gain.baseline, gain.candidate)] == [1, 1]
     assert lines[0] == "measuring size, latency and memory before and after"
     assert lines[-1] == "round 1 of 1, 2 configuration(s)"
+
+
+@pytest.mark.full  # starts five processes; tests/budget judges bf16 in CI
+def test_bf16_takes_its_turn_where_the_cpu_computes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """OpenVINO computes in f32 on a CPU without native bf16, so that the masks are the same there."""
+    monkeypatch.setattr(bf16, "cpu_capabilities", lambda: ("FP32", "BF16"))
+    package, lines = make_package(tmp_path / "package"), list[str]()
+    runtime = RuntimeOptions(threads=1)
+    options = QuantizeOptions(budget=AccuracyBudget(), gain_rounds=1, runtime=runtime, report=lines.append)
+    found = measure_gain(package, package, heads(tmp_path / "heads"), options).in_bf16
+    assert found is not None
+    assert (found.cases, found.problem, len(found.measured.cold_ms)) == (1, "", 1)
+    assert lines[1:] == [
+        "round 1 of 1, 3 configuration(s)",
+        "judging bf16, which this CPU computes natively, on 1 search case(s)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        ("", "its masks meet the budget, and brain-edge tune writes such a package; judged on 2 search case(s)"),
+        ("a drop of 0.1", "its masks miss the budget (a drop of 0.1); judged on 2 search case(s)"),
+    ],
+)
+def test_the_words_say_what_bf16_would_give_instead(problem: str, words: str):
+    measured = Measured(size_bytes=24_000_000, cold_ms=(600.0,), warm_ms=(400.0,))
+    gain = msgspec.structs.replace(GAIN, in_bf16=InBf16(measured=measured, cases=2, problem=problem))
+    assert gain.in_words[-2] == f"bf16 instead of INT8: 900 ms before, 600 ms after (1.50 times faster); {words}"
 
 
 def size_of_graphs(package: ModelPackage) -> int:

@@ -26,8 +26,8 @@ from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
 from brain_edge.runtime.session import cpu_capabilities
+from brain_edge_conversion.budget import bf16
 from brain_edge_conversion.budget.budget import AccuracyBudget
-from brain_edge_conversion.tune import tune as tuning
 from brain_edge_conversion.tune.report import TuningReport
 from brain_edge_conversion.tune.tune import TuneOptions, tune
 
@@ -51,7 +51,7 @@ def options(max_dice_drop: float, **changes: Any) -> TuneOptions:
 def without_bf16() -> Iterator[None]:
     """A CPU that computes FP32 and INT8 natively, whatever this one can: bf16 is one more setting where it is there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "cpu_capabilities", lambda: ("FP32", "INT8"))
+        patch.setattr(bf16, "cpu_capabilities", lambda: ("FP32", "INT8"))
         yield
 
 
@@ -306,6 +306,6 @@ def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
 
 @pytest.mark.skipif("BF16" not in cpu_capabilities(), reason="this CPU has no bf16")
 def test_bf16_is_one_more_setting_where_the_cpu_has_it(package, cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "cpu_capabilities", lambda: ("FP32", "BF16", "INT8"))
+    monkeypatch.setattr(bf16, "cpu_capabilities", lambda: ("FP32", "BF16", "INT8"))
     tune(package, cohort, tmp_path / "bf16", options(ROOM))
     assert "networks in bf16" in present(evidence_in(open_package(tmp_path / "bf16").manifest)).changes

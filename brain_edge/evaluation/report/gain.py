@@ -35,11 +35,26 @@ class Measured(Value, frozen=True, kw_only=True):
     peak_rss_bytes: tuple[Number, ...] = ()
 
 
+class InBf16(Value, frozen=True, kw_only=True):
+    """The baseline in bf16, on a CPU that computes bf16 natively.
+
+    Attributes:
+        measured: figures of the package.
+        cases: number of search cases on which the masks were judged.
+        problem: first limit that the masks miss, as a sentence; empty if they meet the budget.
+    """
+
+    measured: Measured
+    cases: Count
+    problem: str = ""
+
+
 class Gain(Value, frozen=True, kw_only=True):
     """Both packages on one case, measured in turn.
 
     Attributes:
         baseline, candidate: figures of each package.
+        in_bf16: figures of the baseline in bf16; None where the CPU has no native bf16.
         cpu: name of the processor.
         threads: number of inference threads.
     """
@@ -48,6 +63,7 @@ class Gain(Value, frozen=True, kw_only=True):
     candidate: Measured
     cpu: str
     threads: Number
+    in_bf16: InBf16 | None = None
 
     @property
     def in_words(self) -> tuple[str, ...]:
@@ -60,6 +76,7 @@ class Gain(Value, frozen=True, kw_only=True):
             f"latency from the start of a process: {_changed(before.cold_ms, after.cold_ms)}",
             f"latency of a further case: {_changed(before.warm_ms, after.warm_ms)}",
             *self._memory_in_words,
+            *self._bf16_in_words,
             f"measured on one case, {rounds} round(s) in turn, medians; {self.threads} thread(s), {self.cpu}",
         )
 
@@ -71,6 +88,18 @@ class Gain(Value, frozen=True, kw_only=True):
         one, other = median(before), median(after)
         times = _times(one, other, "less", "more")
         return (f"peak memory: {one / MIB:.0f} MiB before, {other / MIB:.0f} MiB after ({times})",)
+
+    @property
+    def _bf16_in_words(self) -> tuple[str, ...]:
+        found = self.in_bf16
+        if found is None:
+            return ()
+        latency = _changed(self.baseline.cold_ms, found.measured.cold_ms)
+        if found.problem:
+            verdict = f"its masks miss the budget ({found.problem})"
+        else:
+            verdict = "its masks meet the budget, and brain-edge tune writes such a package"
+        return (f"bf16 instead of INT8: {latency}; {verdict}; judged on {found.cases} search case(s)",)
 
 
 def _changed(before_ms: tuple[float, ...], after_ms: tuple[float, ...]) -> str:

@@ -178,12 +178,13 @@ def _in_dicom(place: Path, wanted: Wanted) -> Iterator[RawCase]:
 
 
 def _of_series(case: str, place: Path, series: Sequence[SeriesInfo], wanted: Wanted) -> RawCase:
-    from brain_edge.io.dicom import choose_series
+    from brain_edge.io.dicom import choose_series, require_one_visit
 
     names = brats_names(case, wanted.preparation.space, wanted.contrasts)
     listed = tuple(info.uid for info in series)
     try:
         chosen = _chosen(series, wanted)
+        require_one_visit(list(chosen.values()), registers=True)
         if not chosen:  # the refusal lists what is there
             choose_series(series, contrasts=tuple(chain.from_iterable(wanted.contrasts.values())))
     except InputError as error:

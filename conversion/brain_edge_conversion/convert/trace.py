@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.runtime.library import import_openvino
+from brain_edge.runtime.library import import_openvino, traced_once
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.convert.draft import Traced, onward, stage_of
 from brain_edge_conversion.convert.graph_input import fit_input
@@ -138,7 +138,9 @@ def _traced(module: nn.Module, example: Any, shapes: Mapping[str, Any]) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
-            return import_openvino().convert_model(_frozen(module), example_input=example, **shapes)
+            return import_openvino().convert_model(
+                traced_once(_frozen(module), example), example_input=example, **shapes
+            )
 
     try:
         return convert()

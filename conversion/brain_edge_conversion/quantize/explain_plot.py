@@ -47,7 +47,7 @@ def _draw_graph(axes: Axes, graph: GraphBlame, title: str) -> None:
     axes.barh(places + BAR / 2, [each.input_alone for each in graph.layers], BAR, color=ORANGE, label="input alone")
     so_far = [each.so_far for each in graph.layers]
     axes.plot(so_far, places, color=GREEN, marker="o", markersize=3, label="layer's output, all layers in INT8")
-    axes.set_yticks(places, [each.layer[-LONGEST:] for each in graph.layers], fontsize=7)
+    axes.set_yticks(places, [_short(each.layer) for each in graph.layers], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(left=0.0)
     axes.set_xlabel("relative error (root mean square)", color=INK)
@@ -56,3 +56,8 @@ def _draw_graph(axes: Axes, graph: GraphBlame, title: str) -> None:
     axes.grid(visible=True, axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     axes.legend(fontsize=7, frameon=False)
+
+
+def _short(name: str) -> str:
+    """Return a name with a mark where its beginning is left out."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
-from brain_edge.package import NumberFormat, Precision
+from brain_edge.package import NumberFormat
 from brain_edge.package.trained import require_trained
-from brain_edge.runtime.session import cpu_capabilities
+from brain_edge_conversion.budget.bf16 import native_bf16
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.run import find_cheaper
@@ -108,7 +108,6 @@ def _require_same_network(package: ModelPackage, int8: ModelPackage) -> None:
 def _arithmetic(package: ModelPackage, int8: ModelPackage | None) -> list[Arithmetic]:
     """Return the number formats in which a package can run here, its own first, the fastest last."""
     offered = [Arithmetic.OWN]
-    is_f32 = package.manifest.number_format is NumberFormat.FP32 and package.manifest.precision is Precision.F32
-    if is_f32 and "BF16" in cpu_capabilities():
+    if native_bf16(package) is not None:
         offered.append(Arithmetic.BF16)
     return [*offered, Arithmetic.INT8] if int8 is not None else offered
