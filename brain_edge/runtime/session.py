@@ -285,7 +285,8 @@ class SessionPool:
         """Return the memory of a running graph, from its execution graph; other compiled graphs stay in the pool."""
         coming = self._coming.get((graph, shape))
         found = coming.result() if coming is not None else self.ready(graph, shape)
-        return graph_memory_of(found.requests())
+        with found.running() as requests:  # OpenVINO refuses to release a graph whose layers are being listed
+            return graph_memory_of(requests)
 
     def spare(self) -> bool:
         """Keep only the running graph; if already so, compute one window at a time; return False if already so."""
