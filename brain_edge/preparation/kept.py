@@ -17,6 +17,7 @@ from brain_edge.image.volume import Mask, Study
 from brain_edge.io.nifti import read_numbers, read_volume, write_image, write_mask
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
+from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.parts import Part
 from brain_edge.preparation.prepared import Prepared
 from brain_edge.preparation.record import PreparationRecord, record_of
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.preparation import Preparation
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """Version of the entries; another version is another name."""
 RECORD: Final = "preparation.json"
 BRAIN: Final = "brain.nii.gz"
+DIGEST: Final = "digest"
+"""File with the hash of all other files of an entry."""
 
 
 def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapping[str, str]) -> Path:
@@ -63,6 +66,7 @@ def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
             write_mask(prepared.brain, prepared.study.volumes[prepared.study.reference], folder / BRAIN)
         record = msgspec.json.encode(record_of(prepared, preparation))
         (folder / RECORD).write_bytes(msgspec.json.format(record, indent=2))
+        (folder / DIGEST).write_text(_digest(folder), "ascii")
     return kept(entry, prepared.scanned) or prepared
 
 
@@ -74,16 +78,23 @@ def kept(entry: Path, study: Study) -> Prepared | None:
         study: images as they were scanned.
     """
     try:
-        return _read(entry, study)
-    except (OSError, InputError, UsageError, msgspec.DecodeError, ValueError, KeyError):
+        return _read(entry, study) if (entry / DIGEST).read_text("ascii") == _digest(entry) else None
+    except (OSError, ValueError, KeyError, InputError, UsageError, msgspec.DecodeError):
         return None
+
+
+def _digest(entry: Path) -> str:
+    """Return the hash of the names and the content of all files of an entry, except that of the digest itself."""
+    hashes = sorted((path.name, sha256_of(path)) for path in entry.iterdir() if path.name != DIGEST)
+    return hashlib.sha256(msgspec.json.encode(hashes)).hexdigest()
 
 
 def _read(entry: Path, study: Study) -> Prepared:
     """Return a prepared study from its place.
 
     Raises:
-        OSError, InputError, UsageError, msgspec.DecodeError, ValueError, KeyError: a file is missing or damaged.
+        OSError, ValueError, KeyError, InputError, UsageError, msgspec.DecodeError: a file is missing, or of another
+            version.
     """
     record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
     parts = tuple(Part(part) for part in record.parts)

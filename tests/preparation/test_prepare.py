@@ -217,6 +217,29 @@ def test_the_page_shows_each_study_failed_ones_first(package, studies, tmp_path)
     assert "<dt>failed</dt><dd>1</dd>" in page
 
 
+@pytest.mark.parametrize("figures", [{}, {"angle_deg": 3.1}])
+def test_a_record_with_fewer_figures_is_shown_as_it_is(package, studies, tmp_path, figures):
+    command = ("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    succeed(*command)
+    path = tmp_path / "out" / "one" / "one_preparation.json"
+    record = json.loads(path.read_bytes())
+    record["preparation"]["judgements"] = {"T2": figures}
+    path.write_text(json.dumps(record))
+    assert "one: kept" in succeed(*command, "--page").out
+    told = "turned by 3.1 degrees" if figures else "no figures"
+    assert f"T2: {told}" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_record_of_a_file_that_cannot_exist_prepares_the_study_again(package, studies, tmp_path):
+    command = ("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    succeed(*command)
+    path = tmp_path / "out" / "one" / "one_preparation.json"
+    record = json.loads(path.read_bytes())
+    record["files"]["x" * 1000] = "ab" * 32
+    path.write_text(json.dumps(record))
+    assert "one: new" in succeed(*command).out
+
+
 def blobs() -> Volume:
     """A small round object of 84 mm whose inside is not the same left and right; a search over it takes little time."""
     grid = Geometry((36, 36, 36), np.diag([3.0, 3.0, 3.0, 1.0]) - np.outer([52.5, 52.5, 52.5, 0], [0, 0, 0, 1]))

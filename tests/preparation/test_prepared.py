@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,6 +23,9 @@ from brain_edge.preparation.record import record_of
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
 from brain_edge.spec import Atlas, Preparation, Skull
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = make_volume(Phantom(shape=(60, 70, 60), spacing_mm=3.0))
 SMALL = Atlas(space="Small", shape=(60, 70, 60), spacing_mm=3.0, axes="RAS", origin_mm=(-88.5, -103.5, -88.5))
@@ -159,6 +164,13 @@ class TestImages:
             require_volumes(Study.of(T1=units))
 
 
+def seal(entry: Path) -> None:
+    """Write the digest of the files that are in an entry, as another version of the program would."""
+    files = sorted(path for path in entry.iterdir() if path.name != "digest")
+    hashes = [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+    (entry / "digest").write_text(hashlib.sha256(json.dumps(hashes, separators=(",", ":")).encode()).hexdigest())
+
+
 class TestKept:
     def test_study_is_found_again_for_the_same_images_alone(self, tmp_path):
         prepared = TestWayBack().prepared()
@@ -191,11 +203,36 @@ class TestKept:
             lambda record: record["parts"].append(str(Part.SKULL)),
         ],
     )
-    def test_study_whose_record_is_damaged_is_prepared_again(self, tmp_path, change):
+    def test_study_whose_record_makes_no_sense_is_prepared_again(self, tmp_path, change):
         prepared = TestWayBack().prepared()
         entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
         keep(prepared, STRIPPED, entry)
         record = json.loads((entry / RECORD).read_bytes())
         change(record)
         (entry / RECORD).write_text(json.dumps(record))
+        seal(entry)
+        assert kept(entry, prepared.scanned) is None
+
+    def test_study_with_another_number_is_prepared_again(self, tmp_path):
+        """Its mask would lie elsewhere."""
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        text = (entry / "preparation.json").read_text()
+        (entry / "preparation.json").write_text(text.replace("9.0", "8.0", 1))
+        assert kept(entry, prepared.scanned) is None
+        (entry / "preparation.json").write_text(text)
+        assert kept(entry, prepared.scanned) is not None
+        (entry / "brain.nii.gz").write_bytes((entry / "T1.nii.gz").read_bytes())
+        assert kept(entry, prepared.scanned) is None
+
+    @pytest.mark.parametrize(("old", "new"), [("9.0", '9.0, "x"'), ('"registration to the atlas"', '"luck"')])
+    def test_study_that_another_version_has_sealed_is_prepared_again(self, tmp_path, old, new):
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        text = (entry / "preparation.json").read_text()
+        assert old in text
+        (entry / "preparation.json").write_text(text.replace(old, new, 1))
+        seal(entry)
         assert kept(entry, prepared.scanned) is None

@@ -241,9 +241,10 @@ def _is_same(
 ) -> bool:
     """Return True if a run now would make the files that are there."""
     hashes = {name: file.sha256 for name, file in inputs.items()}
+    there = {path.name for path in folder.iterdir() if path.is_file()}
     return (
         None not in hashes.values()
         and hashes == {name: file.sha256 for name, file in earlier.inputs.items()}
         and (earlier.asked, earlier.means) == (asked, dict(means))
-        and all((folder / name).is_file() and sha256_of(folder / name) == sha for name, sha in earlier.files.items())
+        and all(name in there and sha256_of(folder / name) == sha for name, sha in earlier.files.items())
     )
