@@ -9,8 +9,9 @@ the processes are compared byte by byte with single runs of the same number of t
 The bound is the rate if all cores were busy all the time: the time of a single run, times the cores, divided by the CPU
 time of a run with one thread. That CPU time is taken twice: while the other cores are idle, and while each core runs
 the same cases in a process that shares nothing with the others. Busy cores slow each other through the memory and the
-clock, and no way of sharing undoes that; so the second bound is the one to reach. Memory of a process is compared with
-the prediction of the package.
+clock, and no way of sharing undoes that; so the second bound is the one to reach. The start of a process is in no
+bound, so that the throughput is that of the cases after the first ones. Memory of a process is compared with the
+prediction of the package.
 """
 
 from __future__ import annotations
@@ -77,6 +78,30 @@ class Sides:
         )
 
 
+@dataclass(frozen=True)
+class Times:
+    """When the cases of a batch ended.
+
+    Attributes:
+        ends_s: seconds from the start of the batch to the end of each case, in order.
+        at_once: number of cases that run at the same time; the first of them end after the start of all processes.
+    """
+
+    ends_s: tuple[float, ...]
+    at_once: int
+
+    @property
+    def whole_s(self) -> float:
+        """Time of the batch, with the start."""
+        return self.ends_s[-1]
+
+    @property
+    def case_s(self) -> float:
+        """Time of a case among those that end after the first ones."""
+        first = self.ends_s[self.at_once - 1]
+        return (self.ends_s[-1] - first) / (len(self.ends_s) - self.at_once)
+
+
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path, exists=True))
 @click.argument("heads", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
@@ -100,7 +125,8 @@ def main(package: Path, heads: tuple[Path, ...], cores: int | None, cases: int, 
         **figures,
     )
     for way, ratio in figures["rate_to_single_runs"].items():
-        click.echo(f"{ratio:5.2f}  {way}", err=True)
+        after = figures["throughput_to_single_runs"][way]
+        click.echo(f"{ratio:5.2f}  {after:5.2f} without the start  {way}", err=True)
     click.echo(f"{figures['bound_of_idle_cores']:5.2f}  bound if busy cores did not slow each other", err=True)
     click.echo(f"{figures['bound']:5.2f}  bound; {path}", err=True)
     if remember:
@@ -111,21 +137,24 @@ def compared(sides: Sides, rounds: int) -> dict[str, Any]:
     """Rates of each way to single runs, round by round in turn, with the bound and the memory of a process."""
     ways = sharings(sides.cores)
     alone_s, busy_s = _require_same_masks(sides, ways[-1]), _busy_cpu_s(sides)
-    single, taken = [], {str(way): list[float]() for way in ways}
+    single, taken = list[Times](), {str(way): list[Times]() for way in ways}
     for number in range(rounds):
-        single.append(_single_s(sides, sides.jobs(f"single-{number}"), sides.cores))
+        single.append(_single(sides, sides.jobs(f"single-{number}"), sides.cores))
         for way in ways:
-            taken[str(way)].append(_batch_s(sides, f"{number}-{way}", way)[0])
-    median = statistics.median(single)
+            taken[str(way)].append(_batch(sides, f"{number}-{way}", way)[0])
+    whole, steady = _median(single, "whole_s"), _median(single, "case_s")
     memory = _memory(sides, ways[-1])
     return {
-        "single_s": single,
-        "batch_s": taken,
-        "rate_to_single_runs": {way: statistics.median(single) / statistics.median(s) for way, s in taken.items()},
+        "single_s": [each.whole_s for each in single],
+        "single_case_s": [each.case_s for each in single],
+        "batch_s": {way: [each.whole_s for each in times] for way, times in taken.items()},
+        "batch_case_s": {way: [each.case_s for each in times] for way, times in taken.items()},
+        "rate_to_single_runs": {way: whole / _median(times, "whole_s") for way, times in taken.items()},
+        "throughput_to_single_runs": {way: steady / _median(times, "case_s") for way, times in taken.items()},
         "cpu_s_of_one_thread": alone_s,
         "cpu_s_of_one_thread_of_busy_cores": busy_s,
-        "bound_of_idle_cores": median * sides.cores / alone_s,
-        "bound": median * sides.cores / statistics.mean(busy_s),
+        "bound_of_idle_cores": steady * sides.cases * sides.cores / alone_s,
+        "bound": steady * sides.cases * sides.cores / statistics.mean(busy_s),
         **memory,
     }
 
@@ -134,7 +163,7 @@ def _require_same_masks(sides: Sides, way: Sharing) -> float:
     """Compare the masks of processes with those of single runs; return the CPU time of the latter, one thread each."""
     jobs = sides.jobs("one-thread")
     cpu_s = _cpu_s(sides, jobs, way.threads)
-    _, others = _batch_s(sides, "checked", way)
+    _, others = _batch(sides, "checked", way)
     for one, other in zip(jobs, others, strict=True):
         if one.outputs.mask.read_bytes() != other.outputs.mask.read_bytes():
             raise BrainEdgeError(f"case {one.case}: a process gave another mask than a single run; nothing was timed")
@@ -164,16 +193,17 @@ def _on_one_core(sides: Sides, core: int, barrier: Barrier) -> float:
     return _cpu_s(sides, sides.jobs(f"busy-{core}"), 1, barrier.wait)
 
 
-def _single_s(sides: Sides, jobs: Sequence[Job], threads: int) -> float:
-    begin = time.perf_counter()
+def _single(sides: Sides, jobs: Sequence[Job], threads: int) -> Times:
+    begin, ends = time.perf_counter(), []
     warm = Segmenter.open(sides.package, RuntimeOptions(threads=threads, resident_graphs=RESIDENT))
     for job in jobs:
         run_case(warm, job)
-    return time.perf_counter() - begin
+        ends.append(time.perf_counter() - begin)
+    return Times(tuple(ends), 1)
 
 
-def _batch_s(sides: Sides, what: str, way: Sharing) -> tuple[float, tuple[Job, ...]]:
-    jobs = sides.jobs(what.replace("/", "-"))
+def _batch(sides: Sides, what: str, way: Sharing) -> tuple[Times, tuple[Job, ...]]:
+    jobs, ends = sides.jobs(what.replace("/", "-")), []
     batch = Batch(records=jobs[0].outputs.mask.parent, at_once=way.at_once, engine=engine_of(way))
     begin = time.perf_counter()
     options = RuntimeOptions(threads=way.threads, resident_graphs=RESIDENT)
@@ -181,7 +211,12 @@ def _batch_s(sides: Sides, what: str, way: Sharing) -> tuple[float, tuple[Job, .
         for result in results:
             if result.error is not None:
                 raise result.error
-    return time.perf_counter() - begin, jobs
+            ends.append(time.perf_counter() - begin)
+    return Times(tuple(ends), way.processes * way.at_once), jobs
+
+
+def _median(times: Sequence[Times], of: str) -> float:
+    return statistics.median(getattr(each, of) for each in times)
 
 
 def _memory(sides: Sides, way: Sharing) -> dict[str, Any]:

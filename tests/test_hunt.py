@@ -14,7 +14,7 @@ from hunt.faults import keep_fault, kept_faults
 from hunt.judge import Kind, read_tree, write_tree
 from hunt.kill import kill_once, undisturbed
 from hunt.mutate_bytes import ANY
-from hunt.mutate_text import JSON
+from hunt.mutate_text import JSON, TABLE
 from hunt.mutations import make_mutant
 from hunt.readers import READERS
 from hunt.report import MUTANTS, PAGE, page, read_results
@@ -174,7 +174,7 @@ def test_a_mutant_is_not_the_valid_folder(number: int):
 
 @given(st.binary(max_size=200), st.binary(max_size=50), st.integers(0, 10**9))
 def test_every_file_can_be_damaged(content: bytes, other: bytes, number: int):
-    for mutator in (*ANY, *JSON):
+    for mutator in (*ANY, *JSON, *TABLE):
         assert isinstance(mutator(content, Random(number), other), bytes)  # noqa: S311 - no secret
 
 

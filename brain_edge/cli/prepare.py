@@ -99,6 +99,7 @@ def _run(plan: PreparePlan, telling: Telling, *, page: bool) -> None:
         BatchError: studies have failed.
         BrainEdgeError: the only study has failed.
     """
+    _name_left_out(plan.left_out)
     results = []
     with progress("prepare", len(plan.cases), quiet=telling.quiet) as bar:
         for result in plan.run():
@@ -123,6 +124,13 @@ def _run(plan: PreparePlan, telling: Telling, *, page: bool) -> None:
         raise BatchError(f"{len(failed)} of {len(results)} studies failed; see the errors above: {names}")
 
 
+def _name_left_out(images: tuple[Path, ...]) -> None:
+    """Print the images in the folders that belong to no study."""
+    if images:
+        names = ", ".join(map(str, images))
+        say(f"note: left out, because no sequence is at the end of the name: {names}", err=True)
+
+
 def _tell(result: PreparedCase, telling: Telling) -> None:
     if result.record is None:
         return
@@ -131,4 +139,5 @@ def _tell(result: PreparedCase, telling: Telling) -> None:
     if telling.is_silent:
         return
     done = ", ".join(result.record.preparation.parts) or "nothing was missing"
-    say(f"{result.folder}: {result.outcome}; {done} ({result.record.elapsed_ms / 1000:.1f} s)")
+    sequences = ", ".join(result.record.images)
+    say(f"{result.folder}: {result.outcome}; {sequences}; {done} ({result.record.elapsed_ms / 1000:.1f} s)")

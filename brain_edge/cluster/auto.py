@@ -148,12 +148,14 @@ def measured(package: ModelPackage, cases: Sequence[Job | UnplannedCase], option
 
 
 def remembered(package: ModelPackage, options: RuntimeOptions) -> Measured | None:
-    """Return the measurement of this package on this machine; None without a readable one."""
+    """Return the measurement of this package on this machine; None without a sound one."""
     cores = options.threads or default_threads()
     try:
-        return decode_json(read_small(_place(machine_of(cores), package.digest)), Measured)
+        found = decode_json(read_small(_place(machine_of(cores), package.digest)), Measured)
     except (OSError, InputError, msgspec.DecodeError):
         return None
+    is_sound = 0 < len(found.sharings) == len(found.cases_per_s) and set(found.sharings) <= set(sharings(cores))
+    return found if is_sound else None
 
 
 def keep(known: Measured) -> None:

@@ -1,4 +1,4 @@
-"""Refusal of options that only a preparation takes."""
+"""Refusal of options that only a preparation takes, and of the file of another atlas."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 
 def require_preparation(spec: ModelSpec, options: RuntimeOptions) -> None:
-    """Refuse what only a preparation takes where the package has none.
+    """Refuse what only a preparation takes where the package has none, and a wrong atlas, before any work.
 
     Raises:
         UsageError: an option would do nothing.
+        InputError: the file of the atlas is another image.
     """
     given = {"--atlas": options.atlas, "--prepared": options.prepared}
     idle = [name for name, path in given.items() if path is not None]
     if idle and not spec.preparation:
         has, it = ("has", "it") if len(idle) == 1 else ("have", "them")
         raise UsageError(f"{', '.join(idle)} {has} no effect with {spec.name}, which has no preparation; remove {it}")
+    if options.atlas is not None and spec.preparation:
+        from brain_edge.preparation.transforms import read_atlas
+
+        read_atlas(spec.preparation, options.atlas)

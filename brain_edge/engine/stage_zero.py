@@ -15,6 +15,7 @@ from msgspec import UNSET
 from brain_edge.errors import ImplausibleError, InputError, PackageError, UsageError
 from brain_edge.image.volume import Study, Volume
 from brain_edge.package.reader import ModelPackage, digest_of, open_package
+from brain_edge.spec.model import Task
 from brain_edge.spec.steps.regrid import onto
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def find_stage_zero(package: ModelPackage, given: Path | None = None) -> ModelPa
     wanted = package.manifest.stage_zero
     if wanted is UNSET:
         if given is not None and package.spec.removes_skull:
-            return open_package(given)
+            return open_stripper(given)
         if given is not None:
             raise UsageError(f"--stage-zero has no effect: {package.folder} names no stage 0; remove --stage-zero")
         return None
@@ -149,6 +150,22 @@ def find_stage_zero(package: ModelPackage, given: Path | None = None) -> ModelPa
         f"{package.folder}: found no stage 0, {wanted.name} with digest {wanted.digest}, in the folders beside it; "
         "copy it there, or name its folder with --stage-zero PKG"
     )
+
+
+def open_stripper(folder: Path) -> ModelPackage:
+    """Open the package that a user gives as stage 0.
+
+    Raises:
+        PackageError: the package is damaged or none.
+        UsageError: the package is no skull-stripper.
+    """
+    package = open_package(folder)
+    if package.spec.task is not Task.SKULL_STRIPPING:
+        raise UsageError(
+            f"--stage-zero {folder}: expected a skull-stripper, got {package.spec.name}, a model for "
+            f"{package.spec.task}; name the package of a skull-stripper"
+        )
+    return package
 
 
 def with_stage_zero(package: ModelPackage, options: RuntimeOptions) -> RuntimeOptions:

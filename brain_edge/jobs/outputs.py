@@ -116,7 +116,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     _require_probabilities(outputs, spec)
     _require_border(outputs, spec)
     _require_grids(inputs, outputs, spec)
-    _require_dicom_input(inputs.get(outputs.on or "", next(iter(inputs.values()))), outputs)
+    _require_dicom_input(_under_mask(inputs, outputs, spec), outputs)
     for path in outputs.paths():
         require_file_place(require_text(path))
         for source in inputs.values():
@@ -201,6 +201,12 @@ def _require_grids(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec
             f"{outputs.dicom()[0]}: a DICOM output lies on the frames of a series, and {PREPARED_GRID} has none; "
             f"write {SUFFIXES[-1]}, or name a sequence with --on"
         )
+
+
+def _under_mask(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec) -> Path:
+    """Return the input whose grid the mask gets."""
+    names = (outputs.on or "", *(spec.preparation.references if spec.preparation else ()), *inputs)
+    return next(inputs[name] for name in names if name in inputs)
 
 
 def _require_dicom_input(reference: Path, outputs: Outputs) -> None:

@@ -66,7 +66,7 @@ def packages_in(folder: Path) -> list[Path]:
 
 def is_package(folder: Path) -> bool:
     """Return True if a folder has the manifest of a package, which may be damaged."""
-    return (folder / MANIFEST).is_file()
+    return os.path.isfile(folder / MANIFEST)  # noqa: PTH113 - False also for a name that is too long to exist
 
 
 def _default() -> Path:

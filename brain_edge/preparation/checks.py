@@ -33,7 +33,10 @@ def require_volumes(study: Study) -> None:
         _require_head_shown(name, volume)
     flag = next((flag for flag in check_input(study, Plausible()) if flag.kind is FlagKind.VALUES), None)
     if flag is not None:
-        raise InputError(f"{flag.message}; give the MR images of one head, each once")
+        # a flag begins with the sequence
+        files = (each.name for name, each in study.volumes.items() if flag.message.startswith(f"{name} "))
+        place = next((f"{file}: " for file in files), "")
+        raise InputError(f"{place}{flag.message}; give the MR images of one head, each once")
 
 
 def shows_head(geometry: Geometry) -> bool:

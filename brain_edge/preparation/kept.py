@@ -15,9 +15,9 @@ import numpy as np
 from brain_edge.errors import InputError, UsageError
 from brain_edge.image.volume import Mask, Study
 from brain_edge.io.nifti import read_numbers, read_volume, write_image, write_mask
-from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
+from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.parts import Part
 from brain_edge.preparation.prepared import Prepared
 from brain_edge.preparation.record import PreparationRecord, record_of
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.preparation import Preparation
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """Version of the entries; another version is another name."""
 RECORD: Final = "preparation.json"
 BRAIN: Final = "brain.nii.gz"
+DIGEST: Final = "digest"
+"""File with the hash of all other files of an entry."""
 
 
 def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapping[str, str]) -> Path:
@@ -52,12 +54,11 @@ def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapp
 
 
 def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
-    """Write a prepared study to its place and return it as the next run will read it.
+    """Write a prepared study to its place in a folder that exists; return it as the next run will read it.
 
     Raises:
         OutputError: the folder cannot be written to, or the disk is full; no part of the entry is left.
     """
-    make_folder(entry.parent)
     with atomic_folder(entry, overwrite=True) as folder:
         for name, volume in prepared.study.volumes.items():
             write_image(volume, folder / f"{name}.nii.gz")
@@ -65,6 +66,7 @@ def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
             write_mask(prepared.brain, prepared.study.volumes[prepared.study.reference], folder / BRAIN)
         record = msgspec.json.encode(record_of(prepared, preparation))
         (folder / RECORD).write_bytes(msgspec.json.format(record, indent=2))
+        (folder / DIGEST).write_text(_digest(folder), "ascii")
     return kept(entry, prepared.scanned) or prepared
 
 
@@ -76,25 +78,39 @@ def kept(entry: Path, study: Study) -> Prepared | None:
         study: images as they were scanned.
     """
     try:
-        record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
-        volumes = {name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}
-        brain = _brain(entry)
-    except (OSError, InputError, UsageError, msgspec.DecodeError):
+        return _read(entry, study) if (entry / DIGEST).read_text("ascii") == _digest(entry) else None
+    except (OSError, ValueError, KeyError, InputError, UsageError, msgspec.DecodeError):
         return None
+
+
+def _digest(entry: Path) -> str:
+    """Return the hash of the names and the content of all files of an entry, except that of the digest itself."""
+    hashes = sorted((path.name, sha256_of(path)) for path in entry.iterdir() if path.name != DIGEST)
+    return hashlib.sha256(msgspec.json.encode(hashes)).hexdigest()
+
+
+def _read(entry: Path, study: Study) -> Prepared:
+    """Return a prepared study from its place.
+
+    Raises:
+        OSError, ValueError, KeyError, InputError, UsageError, msgspec.DecodeError: a file is missing, or of another
+            version.
+    """
+    record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
+    parts = tuple(Part(part) for part in record.parts)
+    moves = study.volumes if record.transforms else ()
     return Prepared(
-        Study(volumes, record.reference),
+        Study({name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}, record.reference),
         study,
-        {name: Rigid(np.array(matrix)) for name, matrix in record.transforms.items()},
-        brain,
-        tuple(Part(part) for part in record.parts),
+        {name: Rigid(np.array(record.transforms[name])) for name in moves},
+        _brain(entry) if Part.SKULL in parts else None,
+        parts,
         record.flags,
         record.judgements,
         record.made_by,
     )
 
 
-def _brain(entry: Path) -> Mask | None:
-    if not (entry / BRAIN).exists():
-        return None
+def _brain(entry: Path) -> Mask:
     labels, geometry = read_numbers(entry / BRAIN)
     return Mask(labels.astype(np.uint8), geometry)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge import __version__
-from brain_edge.errors import InputError
+from brain_edge.errors import InputError, UsageError
 from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.package.digest import sha256_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import Study
     from brain_edge.preparation.preparer import Preparer
+    from brain_edge.spec.preparation import Preparation
 
 ATLAS: Final = "atlas"
 """Name of the atlas where the others are sequences."""
@@ -113,22 +114,35 @@ def open_atlas(preparer: Preparer) -> tuple[Volume, str]:
     """Return the image of the atlas of a preparation, and the hash of its file.
 
     Raises:
-        InputError: no file is named, or the file has another grid than the atlas.
+        InputError: no file is named, or the file is not that atlas.
     """
-    atlas = preparer.preparation.atlas
-    space = atlas.space if atlas else USERS_ATLAS
     if preparer.atlas is None:
+        atlas = preparer.preparation.atlas
+        space = atlas.space if atlas else USERS_ATLAS
         raise InputError(f"expected the file of the atlas {space}, got none; give --atlas FILE")
-    volume = read_volume(preparer.atlas)
-    known = next((each for each in ATLASES if each.name == space), None)
+    return read_atlas(preparer.preparation, preparer.atlas), sha256_of(preparer.atlas)
+
+
+def read_atlas(preparation: Preparation, path: Path) -> Volume:
+    """Read the atlas of a preparation.
+
+    Raises:
+        UsageError: the preparation has no atlas.
+        InputError: the file cannot be read, or has another grid or content than the atlas.
+    """
+    atlas = preparation.atlas
+    if not atlas:
+        raise UsageError("--atlas has no effect with this package, whose preparation has no atlas; remove --atlas")
+    volume = read_volume(path)
+    known = next((each for each in ATLASES if each.name == atlas.space), None)
     if known is not None:
         require_atlas(volume, known)
-    if atlas and not volume.geometry.same_grid(atlas.geometry):
+    if not volume.geometry.same_grid(atlas.geometry):
         raise InputError(
-            f"{preparer.atlas}: expected the atlas {space} on the grid {atlas.geometry}, got {volume.geometry}; give "
-            f"the file of {space}"
+            f"{path}: expected the atlas {atlas.space} on the grid {atlas.geometry}, got {volume.geometry}; give the "
+            f"file of {atlas.space}"
         )
-    return volume, sha256_of(preparer.atlas)
+    return volume
 
 
 def atlas_of_file(path: Path) -> Atlas:

@@ -12,6 +12,7 @@ import numpy as np
 from brain_edge.errors import UsageError
 from brain_edge.image.contrast import takes
 from brain_edge.image.volume import Mask, Study
+from brain_edge.machine.atomic import make_folder
 from brain_edge.preparation.kept import entry_of, keep, kept
 from brain_edge.preparation.parts import Part, is_stripped, reference_of
 from brain_edge.preparation.prepared import Prepared, within
@@ -40,6 +41,7 @@ def prepare(preparer: Preparer, study: Study, missing: tuple[Part, ...]) -> Prep
     work = _Work(preparer, Study(study.volumes, reference_of(study, preparer.preparation)), missing, atlas)
     if preparer.kept is None:
         return replace(work.done(), scanned=study)
+    make_folder(preparer.kept)  # a place that cannot be written to is named before any work
     entry = entry_of(preparer.kept, work.study, preparer.preparation, work.made_by())
     found = kept(entry, work.study) or keep(work.done(), preparer.preparation, entry)
     return replace(found, scanned=study)

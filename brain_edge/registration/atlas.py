@@ -105,5 +105,5 @@ def recognised(volume: Volume) -> Atlas:
 
 
 def _in_words(grid: Geometry) -> str:
-    first = ", ".join(f"{value:.4g}" for value in grid.affine[:3, 3])
+    first = ", ".join(f"{value + 0.0:.4g}" for value in grid.affine[:3, 3])  # -0 reads as 0
     return f"{grid} (first voxel at {first} mm)"

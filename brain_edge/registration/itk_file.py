@@ -60,15 +60,19 @@ def _fields(path: Path) -> dict[str, str]:
     """Return the fields of a file of one transform by name."""
     try:
         with path.open(encoding="ascii") as stream:
-            lines = stream.read(LARGEST_BYTES).splitlines()
+            text = stream.read(LARGEST_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected an ITK text file of a transform, got a file that is not text") from error
+    if len(text) > LARGEST_BYTES:
+        raise InputError(f"{path}: expected a transform of at most {LARGEST_BYTES} bytes, got more; give another file")
+    lines = text.splitlines()
     if not lines or lines[0].strip() != HEADER:
         raise InputError(f"{path}: expected {HEADER!r} in the first line; write the transform as an ITK text file")
-    pairs = [line.partition(":") for line in lines if ":" in line]
-    if sum(name == "Transform" for name, _, _ in pairs) != 1:
+    pairs = [line.partition(":") for line in lines if ":" in line and not line.startswith("#")]
+    names = [name.strip() for name, _, _ in pairs]
+    if "Transform" not in names or len(set(names)) < len(names):
         raise InputError(f"{path}: expected one transform, got several or none; compose the transforms first")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
 
 
 def _numbers(fields: dict[str, str], name: str, count: int, path: Path | str) -> Points:

@@ -45,6 +45,9 @@ class TestWords:
     def test_a_command(self, typed, meant):
         assert hint(2, typed, "x") == f"did you mean {meant}?"
 
+    def test_none_for_a_name_that_is_too_long_to_exist(self):
+        assert "nowhere: expected a package" in refused(5, "run", "nowhere", f"{'n' * 300}.nii.gz", "-o", "m.nii.gz")
+
     def test_an_option(self):
         assert "Did you mean '--strict'?" in refused(2, "run", "tiny-int8", "head.nii.gz", "--strickt")
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_program import make_package, refused, save_phantom, succeed
+from tiny_package import tiny_manifest
 
 from brain_edge.cluster.auto import Measured, Sharing, keep, machine_of, measured, remembered, sharings
 from brain_edge.errors import InputError
 from brain_edge.jobs.batch import UnplannedCase
 from brain_edge.machine.options import RuntimeOptions
+from brain_edge.package import ModelPackage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +41,22 @@ def test_the_fastest_way_is_remembered_for_this_package_and_number_of_cores(tmp_
     assert remembered(package, options) == known
     assert known.best == Sharing(2, 1, 1)
     assert remembered(package, RuntimeOptions(threads=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("ways", "rates"),
+    [
+        ([], []),
+        ([Sharing(1, 2, 3)], [1.0, 2.0]),
+        ([Sharing(1, 2, 3), Sharing(2, 1, 1)], [1.0]),
+        ([Sharing(2, 1, 1), Sharing(64, 2, 1)], [1.0, 2.0]),
+        ([Sharing(1, -2, 3)], [1.0]),
+    ],
+)
+def test_a_damaged_measurement_is_none(tmp_path: Path, ways: list[Sharing], rates: list[float]):
+    package = ModelPackage(tmp_path, tiny_manifest())
+    keep(Measured(machine=machine_of(2), digest=package.digest, sharings=ways, cases_per_s=rates))
+    assert remembered(package, RuntimeOptions(threads=2)) is None
 
 
 def test_auto_runs_the_remembered_way(tmp_path: Path):

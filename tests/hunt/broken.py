@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.errors import InputError
-from hunt.readers import Case, Reader
+from hunt.reader import Case, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from hunt.mutations import make_mutant
 
 if TYPE_CHECKING:
     from hunt.judge import Outcome
-    from hunt.readers import Reader
+    from hunt.reader import Reader
 
 ABOUT: Final = "fault.json"
 MUTANT: Final = "mutant"

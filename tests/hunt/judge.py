@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hunt.mutations import Tree
-    from hunt.readers import Case, Reader
+    from hunt.reader import Case, Reader
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LINES: Final = 12

@@ -138,5 +138,20 @@ def encode_otherwise(content: bytes, random: Random, _other: bytes) -> bytes:
     return f"{text[:20]}\u00e9{text[20:]}".encode(random.choice(ENCODINGS), "replace")
 
 
+def other_cell(content: bytes, random: Random, _other: bytes) -> bytes:
+    """A table with tabs in which one cell is missing, is there twice, or is another text or the one of another cell."""
+    lines = content.split(b"\n")
+    number = random.randrange(len(lines))
+    cells = lines[number].split(b"\t")
+    place = random.randrange(len(cells))
+    text = random.choice((*STRINGS, *NUMBERS))
+    new = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    taken = random.choice(content.replace(b"\n", b"\t").split(b"\t"))
+    cells[place : place + 1] = random.choice(([], [cells[place]] * 2, [new], [taken]))
+    lines[number] = b"\t".join(cells)
+    return b"\n".join(lines)
+
+
 ANY_TEXT: Final = (extreme_text_number, extreme_text_number, move_lines, nest, encode_otherwise)
+TABLE: Final = (*ANY_TEXT, other_cell, other_cell, other_cell)
 JSON: Final = (*ANY_TEXT, other_value, other_value, other_value, key_twice)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from hunt.mutate_archives import GZIP_MAGIC, ZIP_MAGIC, inside_gzip, zip_field, zip_members
 from hunt.mutate_bytes import ANY, flip_bits
 from hunt.mutate_fields import dicom_element, image_field, onnx_field, safetensors_header
-from hunt.mutate_text import ANY_TEXT, JSON
+from hunt.mutate_text import ANY_TEXT, JSON, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ Tree: TypeAlias = Mapping[str, bytes]
 
 LARGEST_BYTES: Final = 16 * 2**20
 """Of a mutant: what grows beyond is cut."""
-_TEXTS: Final = (".json", ".jsonl", ".toml", ".yaml", ".yml", ".xml", ".md", ".txt", ".tsv", ".py")
+_TEXTS: Final = (".json", ".jsonl", ".toml", ".yaml", ".yml", ".xml", ".md", ".txt", ".py")
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def _known(name: str, content: bytes) -> tuple[Mutator, ...]:
         return (safetensors_header,)
     if content[:1] in (b"{", b"["):
         return JSON
+    if name.endswith(".tsv"):
+        return TABLE
     return ANY_TEXT if name.endswith(_TEXTS) else ()
 
 

@@ -5,52 +5,19 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from brain_edge.deploy.wheelhouse.make import INSTALLER
 from brain_edge.errors import InputError
-from hunt import seeds_images, seeds_networks, seeds_state
+from hunt import read_batches, read_studies, seeds_batches, seeds_images, seeds_networks, seeds_state, seeds_studies
+from hunt.reader import Case, Reader, TakenError, command, files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from hunt.mutations import Tree
-
-
-class TakenError(Exception):
-    """Damage was read as if it were content, where a hash or a rule promises that it is noticed."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A damaged folder on disk, and the valid one that it was made of."""
-
-    folder: Path
-    valid: Tree
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reader:
-    """A reader of the program.
-
-    Attributes:
-        make: writes valid folders below a folder, each into one of its own.
-        read: reads a damaged one as the program does; what it raises is judged by the error tree.
-        in_ci: how many mutants the tests try; 0 where valid folders take long to make.
-        patterns: names of the files that are damaged.
-        mend: makes hashes right again, as somebody would who knows the format.
-    """
-
-    make: Callable[[Path], None]
-    read: Callable[[Case], object]
-    in_ci: int
-    patterns: tuple[str, ...] = ("*",)
-    mend: Callable[[Tree], Tree] = lambda tree: tree
 
 
 def _images(case: Case) -> None:
@@ -58,7 +25,7 @@ def _images(case: Case) -> None:
     from brain_edge.io.inputs import input_kind
     from brain_edge.io.nifti import read_geometry, read_volume
 
-    for path in _files(case):
+    for path in files(case):
         input_kind(path)
         contrast_of_file(path)
         volume = read_volume(path)
@@ -69,7 +36,7 @@ def _images(case: Case) -> None:
 def _label_maps(case: Case) -> None:
     from brain_edge.evaluation.cohort.reference import read_reference
 
-    for path in _files(case):
+    for path in files(case):
         read_reference(path, {})
 
 
@@ -97,14 +64,14 @@ def _dicom(case: Case) -> None:
 def _seg(case: Case) -> None:
     from brain_edge.io.dicom import report_sr
 
-    for path in _files(case):
+    for path in files(case):
         report_sr._read_segmentation(path)  # what `write_report` reads; the rest of it is no reader
 
 
 def _package(case: Case) -> None:
     from brain_edge.package.reader import MANIFEST
 
-    _command("info", case.folder / "package")
+    command("info", case.folder / "package")
     name = f"package/{MANIFEST}"
     if (case.folder / name).read_bytes() != case.valid[name]:
         raise TakenError("another manifest was opened")
@@ -116,6 +83,17 @@ def _resealed(case: Case) -> None:
     from brain_edge.package import open_package
 
     verify(open_package(case.folder / "package"), RuntimeOptions(threads=1))
+
+
+def _evidence(case: Case) -> None:
+    """What `evaluate` and the next search read of a package, and what its card says of it."""
+    from brain_edge.evaluation.evidence import evidence_in
+    from brain_edge.package import open_package
+    from brain_edge_conversion.sealing.card import model_card
+
+    package = open_package(case.folder / "package")
+    evidence_in(package.manifest)
+    model_card(package.manifest)
 
 
 def _sealed_again(tree: Tree) -> Tree:
@@ -136,31 +114,36 @@ def _sealed_again(tree: Tree) -> Tree:
 
 def _cohort(case: Case) -> None:
     for path in case.folder.glob("*.toml"):
-        _command("cohort", "check", path, "-q")
+        command("cohort", "check", path, "-q")
 
 
 def _cohort_folder(case: Case) -> None:
-    _command("cohort", "create", case.folder / "heads", "-o", case.folder / "made.toml", "-q")
+    command("cohort", "create", case.folder / "heads", "-o", case.folder / "made.toml", "-q")
 
 
 def _specification(case: Case) -> None:
     from brain_edge_conversion.specification import spec_from_json
 
-    for path in _files(case):
+    for path in files(case):
         spec_from_json(path.read_bytes(), str(path))
+
+
+def _checked_specification(case: Case) -> None:
+    for path in files(case):
+        command("spec", "check", path)
 
 
 def _checkpoint(case: Case) -> None:
     from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
-    for path in _files(case):
+    for path in files(case):
         fit_state_dict(seeds_networks.tiny_network(), load_state_dict(path), str(path))
 
 
 def _foreign_checkpoint(case: Case) -> None:
     from brain_edge_conversion.weights.checkpoint import load_checkpoint
 
-    for path in _files(case):
+    for path in files(case):
         load_checkpoint(path, foreign_objects=True)
 
 
@@ -203,10 +186,10 @@ def _cache(case: Case) -> None:
     from brain_edge.runtime import cache
 
     key = seeds_state.cache_key()
-    _command("cache", "list", "--cache", case.folder)
+    command("cache", "list", "--cache", case.folder)
     if cache.load(case.folder, key) not in (None, bytes(range(256)) * 40):
         raise TakenError("another graph was loaded")
-    _command("cache", "clear", "--cache", case.folder)
+    command("cache", "clear", "--cache", case.folder)
 
 
 def _results(case: Case) -> None:
@@ -260,7 +243,7 @@ def _bench_record(case: Case) -> None:
     from brain_edge.bench.record import read_record
     from brain_edge.bench.table import compared
 
-    for path in _files(case):
+    for path in files(case):
         record = read_record(path)
         compared(record, record)
 
@@ -268,7 +251,7 @@ def _bench_record(case: Case) -> None:
 def _archive(case: Case) -> None:
     from brain_edge.deploy.unpack import extract_member, holds_same_bytes
 
-    for path in _files(case):
+    for path in files(case):
         taken = extract_member(path, "tiny/weights.bin", case.folder / "taken")
         holds_same_bytes(path, "tiny/weights.bin", taken)
 
@@ -276,7 +259,7 @@ def _archive(case: Case) -> None:
 def _wheel(case: Case) -> None:
     from brain_edge.deploy.wheelhouse.wheels import read_wheel
 
-    for path in _files(case):
+    for path in files(case):
         read_wheel(path)
 
 
@@ -300,16 +283,6 @@ def _installer(case: Case) -> None:
         raise TakenError(f"installed with another {changed[0]}")
 
 
-def _command(name: str, *arguments: object) -> None:
-    """A command as the program calls it, without the place where errors become words."""
-    command: Any = import_module(f"brain_edge.cli.{name}").command
-    command.main([str(each) for each in arguments], prog_name=name, standalone_mode=False)
-
-
-def _files(case: Case) -> list[Path]:
-    return sorted(path for path in case.folder.rglob("*") if path.is_file())
-
-
 READERS: Final[Mapping[str, Reader]] = {
     "images": Reader(make=seeds_images.make_images, read=_images, in_ci=100),
     "label-maps": Reader(make=seeds_images.make_label_maps, read=_label_maps, in_ci=50),
@@ -324,9 +297,17 @@ READERS: Final[Mapping[str, Reader]] = {
         patterns=("*.json", "*.xml", "*.bin", "*.nii.gz"),
         mend=_sealed_again,
     ),
+    "evidence": Reader(
+        make=seeds_state.make_cheaper_package,
+        read=_evidence,
+        in_ci=15,
+        patterns=("*/manifest.json",),
+        mend=_sealed_again,
+    ),
     "cohorts": Reader(make=seeds_images.make_cohorts, read=_cohort, in_ci=12),
     "cohort-folders": Reader(make=seeds_images.make_cohort_folders, read=_cohort_folder, in_ci=8),
     "specifications": Reader(make=seeds_networks.make_specs, read=_specification, in_ci=150),
+    "specifications-checked": Reader(make=seeds_networks.make_specs, read=_checked_specification, in_ci=25),
     "checkpoints": Reader(make=seeds_networks.make_checkpoints, read=_checkpoint, in_ci=8),
     "checkpoints-foreign": Reader(make=seeds_networks.make_zip_checkpoints, read=_foreign_checkpoint, in_ci=10),
     "torchscript": Reader(make=seeds_networks.make_torchscript, read=_network, in_ci=8, patterns=("net.*",)),
@@ -343,6 +324,34 @@ READERS: Final[Mapping[str, Reader]] = {
     "looks": Reader(make=seeds_state.make_looks, read=_looks, in_ci=50),
     "looks-resealed": Reader(make=seeds_state.make_looks, read=_resealed_looks, in_ci=50, mend=_chained_again),
     "bench-records": Reader(make=seeds_state.make_bench_records, read=_bench_record, in_ci=75),
+    "case-lists": Reader(make=seeds_batches.make_lists, read=read_batches.case_list, in_ci=50),
+    "summary-parts": Reader(
+        make=seeds_batches.make_parts, read=read_batches.summary_parts, in_ci=15, patterns=("*.jsonl",)
+    ),
+    "batches-resumed": Reader(
+        make=seeds_batches.make_batches,
+        read=read_batches.earlier_batch,
+        in_ci=4,
+        patterns=("list.tsv", "*_record.json", "*.jsonl", "*/layout", "*_mask.nii.gz"),
+    ),
+    "batches-stored": Reader(
+        make=seeds_batches.make_stored, read=read_batches.stored_batch, in_ci=4, patterns=("*_record.json",)
+    ),
+    "sharings": Reader(make=seeds_batches.make_sharings, read=read_batches.sharing, in_ci=50),
+    "atlases": Reader(make=seeds_studies.make_atlases, read=read_studies.atlas, in_ci=4),
+    "transforms": Reader(make=seeds_studies.make_transforms, read=read_studies.transform, in_ci=75),
+    "studies-kept": Reader(make=seeds_studies.make_kept, read=read_studies.kept_study, in_ci=4, patterns=("kept/*",)),
+    "studies-kept-resealed": Reader(
+        make=seeds_studies.make_kept,
+        read=read_studies.resealed_kept_study,
+        in_ci=4,
+        patterns=("kept/*.json", "kept/*.nii.gz"),
+        mend=seeds_studies.digest_again,
+    ),
+    "studies-prepared": Reader(
+        make=seeds_studies.make_prepared, read=read_studies.prepared_study, in_ci=4, patterns=("out/*",)
+    ),
+    "expected-masks": Reader(make=seeds_studies.make_expected_masks, read=read_studies.expected_mask, in_ci=40),
     "archives": Reader(make=seeds_networks.make_archives, read=_archive, in_ci=75),
     "wheelhouses": Reader(make=seeds_networks.make_wheelhouse, read=_installer, in_ci=25),
     "wheels": Reader(make=seeds_networks.make_wheels, read=_wheel, in_ci=25),

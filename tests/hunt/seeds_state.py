@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from brain_edge.evaluation.cohort.cases import Case
     from brain_edge.runtime.cache import GraphKey
@@ -37,6 +38,18 @@ def make_one_package(root: Path) -> None:
     from tiny_package import make_package
 
     make_package(_folder(root, "tiny") / "package")
+
+
+def make_cheaper_package(root: Path) -> None:
+    """A package that was made cheaper twice, with what that did to its masks."""
+    from evidences import accuracy_case, evidence
+    from tiny_package import make_package
+
+    from brain_edge.evaluation.evidence import spelt
+
+    case = accuracy_case(dice_baseline=0.9, dice_candidate=0.89, drop=0.01, agreement=0.98)
+    known = evidence(cases=(case,), before=evidence(), warnings=("few heads",))
+    make_package(_folder(root, "cheaper") / "package", evidence=spelt(known))
 
 
 def make_datasets(root: Path) -> None:
@@ -156,18 +169,23 @@ def make_looks(root: Path) -> None:
             log_look(LoggedLook(weights=("aa" * 32,), images=("01" * 32,), look=look), lambda _before: True)
 
 
-@contextmanager
-def state_in(folder: Path) -> Iterator[None]:
+def state_in(folder: Path) -> AbstractContextManager[None]:
     """The log of looks lies in this folder."""
-    before = os.environ.get(STATE_VARIABLE)
-    os.environ[STATE_VARIABLE] = str(folder)
+    return set_to(STATE_VARIABLE, folder)
+
+
+@contextmanager
+def set_to(variable: str, folder: Path) -> Iterator[None]:
+    """A variable of the environment names this folder."""
+    before = os.environ.get(variable)
+    os.environ[variable] = str(folder)
     try:
         yield
     finally:
         if before is None:
-            del os.environ[STATE_VARIABLE]
+            del os.environ[variable]
         else:
-            os.environ[STATE_VARIABLE] = before
+            os.environ[variable] = before
 
 
 def make_bench_records(root: Path) -> None:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from brain_edge.machine.process import peak_rss_bytes
 from hunt.judge import Kind, Outcome, judge, read_tree, write_tree
 from hunt.mutations import make_mutant
-from hunt.readers import Case
+from hunt.reader import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hunt.readers import Reader
+    from hunt.reader import Reader
 
 SPARE_ADDRESSES_BYTES: Final = 3 * 2**30
 """Of address space beyond what the process has when it is warm: what asks for more is told so, and that is a fault."""

@@ -40,6 +40,14 @@ def test_the_layout_of_the_first_run_stays(books: Books, layout: Layout):
             books.keep_layout(other)
 
 
+@pytest.mark.parametrize("content", [b"", b"flqt", b"flat\n", b"fl\xe1t"])
+def test_a_damaged_layout_is_refused(books: Books, content: bytes):
+    books.keep_layout(Layout.FLAT)
+    (books.folder / BOOKS / "layout").write_bytes(content)
+    with pytest.raises(UsageError, match="expected the layout of the results in this folder, flat or folders, got '"):
+        books.keep_layout(Layout.FLAT)
+
+
 def test_results_of_an_earlier_version_are_flat(books: Books):
     (books.folder / "summary.json").touch()
     with pytest.raises(UsageError, match="have the layout flat"):

@@ -12,11 +12,12 @@ from tiny_package import SPEC, STAGE
 
 from brain_edge.errors import InputError
 from brain_edge.jobs.batch import Batch, Shard, UnplannedCase, plan_batch
-from brain_edge.jobs.batch.case_list import listed_cases, listed_names
+from brain_edge.jobs.batch.case_list import MOST_NAME_BYTES, is_case_name, listed_cases, listed_names
 from brain_edge.jobs.case import Job
 from brain_edge.jobs.layout import Layout, is_case_folder
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.jobs.records import record_paths
+from brain_edge.machine.atomic import atomic_file
 from brain_edge.spec import Sequence
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ def test_the_columns_may_have_any_order_and_a_spreadsheet_any_end_of_line(tmp_pa
         ),
         (["case\timage", "Head\ta.nii", "head\tb.nii"], "line 3: expected each case once, got 'head' also in line 2"),
         (["case\timage", "caf\u00e9\ta.nii", "cafe\u0301\tb.nii"], "expected each case once"),
+        (
+            ["case\timage", f"{'n' * 191}\ta.nii"],
+            "line 2: expected a case name that can be part of a file name, got 'nn",
+        ),
+        (["case\timage", "a" + "\u8133" * 63 + "e" + "\ta.nii"], r"rename the case \(no slash, at most 190 bytes\)"),
     ],
 )
 @pytest.mark.parametrize("shard", [Shard(), Shard(1, 7), Shard(2, 7)])
@@ -94,6 +100,33 @@ def test_a_cell_without_an_image_fails_its_own_case(tmp_path: Path):
     assert isinstance(second, UnplannedCase)
     assert "case b: expected an image (.nii.gz, .nii, .mgz, .mgh), got" in str(second.error)
     assert isinstance(third, Job)
+
+
+def test_a_path_that_cannot_exist_fails_its_own_case(tmp_path: Path):
+    path = written(tmp_path, "case\timage", "a\theads\0/a.nii", f"b\t{'n' * 300}.nii", f"c\t{'n/' * 2100}c.nii")
+    batch = Batch(records=tmp_path / "out", is_divided=True)
+    jobs = plan_batch(path, SPEC, Outputs(mask=tmp_path / "out"), batch)
+    assert [isinstance(job, UnplannedCase) and str(job.error).partition(", got")[0] for job in jobs] == [
+        f"{path}, case {case}: expected an image (.nii.gz, .nii, .mgz, .mgh)" for case in "abc"
+    ]
+
+
+def test_the_longest_name_of_a_case_has_room_for_an_unfinished_result(tmp_path: Path):
+    """A run hides a result twice until all results of the case are there."""
+    assert is_case_name("n" * MOST_NAME_BYTES)
+    result = tmp_path / f"{'n' * MOST_NAME_BYTES}_probabilities.nii.gz"
+    with atomic_file(result) as hidden, atomic_file(hidden) as partial:
+        partial.touch()
+    assert result.is_file()
+
+
+@pytest.mark.parametrize("place", ["3/2", "0/2", "/2", "x/2", "01/2", "1/3", ""])
+def test_a_case_that_is_in_no_shard_is_refused_in_each(tmp_path: Path, place: str):
+    path = written(tmp_path, "case\tshard\timage", "a\t1/2\ta.nii", f"b\t{place}\tb.nii")
+    for number in (1, 2):
+        with pytest.raises(InputError, match=f"expected the shard {number}/2, got a list whose column 'shard' has "):
+            listed_cases(path, SPEC, Shard(number, 2))
+    assert [case for case, _ in listed_cases(path, SPEC, Shard())] == ["a", "b"]
 
 
 def test_results_lie_in_the_folder_of_the_subject_or_of_the_hash(tmp_path: Path):

@@ -12,11 +12,13 @@ from cli_program import make_package, refused, succeed
 from dicom_series import FLAIR_PROTOCOL, SHAPE, T1_PROTOCOL, Series
 from pydicom import dcmread
 from test_run import GRID
+from tiny_package import SPEC, STAGE
 
 from brain_edge.errors import UsageError
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.io.inputs import series_of
-from brain_edge.spec import Preparation
+from brain_edge.jobs.outputs import Outputs, require_outputs
+from brain_edge.spec import Preparation, Sequence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,3 +120,17 @@ def test_a_seg_lies_on_the_frames_of_its_series(package, tmp_path):
     assert np.linalg.norm(found.affine[:3, :3], axis=0) == pytest.approx(series.geometry.spacing_mm)
     words = refused(2, "run", package.folder, tmp_path / "series", "-o", tmp_path / "s.dcm", "--on", "atlas")
     assert "a DICOM output lies on the frames of a series, and atlas has none" in words
+
+
+def test_a_seg_needs_the_dicom_of_the_reference_alone(tmp_path):
+    """The mask lies on T1C, whatever the model lists first."""
+    phantom_series().write(tmp_path / "series")
+    inputs = {"T1": tmp_path / "t1.nii.gz", "T1C": tmp_path / "series"}
+    stage = msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, channels_in=2))
+    inputs_of = (*SPEC.inputs, Sequence(name="T1C"))
+    spec = msgspec.structs.replace(
+        SPEC, inputs=inputs_of, stages=(stage,), preparation=Preparation(references=("T1C", "T1"))
+    )
+    require_outputs(inputs, Outputs(mask=tmp_path / "seg.dcm"), spec)
+    with pytest.raises(UsageError, match=r"a DICOM output needs a DICOM input, and .*t1.nii.gz is not DICOM"):
+        require_outputs(inputs, Outputs(mask=tmp_path / "seg.dcm", on="T1"), spec)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,8 @@ from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import write_image
+from brain_edge.jobs.preparing.cases import find_cases
+from brain_edge.jobs.preparing.wanted import of_four
 from brain_edge.preparation.parts import Part
 from brain_edge.preparation.preparer import Preparer
 from brain_edge.registration.itk_file import read_itk
@@ -94,6 +98,48 @@ def test_two_images_of_one_sequence_are_refused(package, studies, tmp_path):
     assert "one: expected one image of T1, got " in words
 
 
+def test_images_of_one_study_under_several_names_are_refused(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("5_axial_t1.nii.gz", "7_axial_gad_t1c.nii.gz"):
+        save_phantom(folder / name)
+    words = refused(3, "prepare", folder, "-o", tmp_path / "out", "--keep-skull", "--no-picture")
+    assert f"{folder}: expected one name before the sequence in the images of a study, got 5_axial_t1.nii.gz" in words
+
+
+def test_an_image_of_no_sequence_is_named_and_left_out(package, studies, tmp_path):
+    save_phantom(studies / "one" / "one_fla.nii.gz")
+    save_phantom(studies / "one" / "one_mask.nii.gz")
+    done = succeed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    assert done.err.count("note: left out") == 1
+    assert f"at the end of the name: {studies / 'one' / 'one_fla.nii.gz'}\n" in done.err
+    assert "one: new; T1; new grid" in done.out
+
+
+def test_a_study_of_links_has_the_name_of_the_folder_of_the_links(tmp_path):
+    for name in ("T1", "T2"):
+        content = save_phantom(tmp_path / f"MD5-{name}.nii.gz")
+        (tmp_path / "sub-01").mkdir(exist_ok=True)
+        (tmp_path / "sub-01" / f"{name}.nii.gz").symlink_to(content)
+    given = [(name, tmp_path / "sub-01" / f"{name}.nii.gz") for name in ("T1", "T2")]
+    (case,) = find_cases(given, of_four(None, keeps_skull=True))
+    assert case.names.case == "sub-01"
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next_run(package, studies, tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / "out" / f".partial-{dead.pid:06x}00-one"
+    left.mkdir(parents=True)
+    succeed("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture", "-q")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"studdies: expected a folder of studies or a file, found none"):
+        find_cases([(None, tmp_path / "studdies")], of_four(None, keeps_skull=True))
+
+
 def test_a_full_disk_leaves_nothing_of_the_study(package, studies, small_disk):
     out = small_disk / "out"
     words = failed("prepare", studies, "-o", out, "--like", package.folder, "--no-picture")
@@ -105,8 +151,28 @@ def test_files_of_others_are_not_replaced(package, studies, tmp_path):
     (tmp_path / "out" / "one").mkdir(parents=True)
     (tmp_path / "out" / "one" / "notes.txt").write_text("mine")
     words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
-    assert "expected no folder or one of an earlier run, got other files" in words
+    assert "expected the files of an earlier run alone, got notes.txt" in words
     assert (tmp_path / "out" / "one" / "notes.txt").read_text() == "mine"
+
+
+def test_a_study_is_never_replaced_by_its_results(package, studies):
+    raw = (studies / "one" / "T1.nii.gz").read_bytes()
+    command = ("prepare", studies / "one", "-o", studies, "--like", package.folder, "--no-picture", "--overwrite")
+    assert f"{studies / 'one'}: the results of one would replace the folder of its images" in refused(2, *command)
+    assert (studies / "one" / "T1.nii.gz").read_bytes() == raw
+
+
+@pytest.mark.parametrize("name", ["one_brainmask.nii.gz", "one_t1.nii.gz"])
+def test_files_that_were_added_or_corrected_by_hand_are_not_replaced(package, studies, tmp_path, name):
+    command = ("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    succeed(*command)
+    (tmp_path / "out" / "one" / name).write_bytes(b"mine")
+    save_phantom(studies / "one" / "T1.nii.gz")  # another image, so that the study must be prepared again
+    words = refused(1, *command)
+    assert f"{tmp_path / 'out' / 'one'}: expected the files of an earlier run alone, got {name}" in words
+    assert (tmp_path / "out" / "one" / name).read_bytes() == b"mine"
+    succeed(*command, "--overwrite")
+    assert (tmp_path / "out" / "one" / "one_t1.nii.gz").read_bytes() != b"mine"
 
 
 def test_a_dataset_gets_the_names_of_bids_derivatives(package, tmp_path):
@@ -149,6 +215,29 @@ def test_the_page_shows_each_study_failed_ones_first(package, studies, tmp_path)
     assert 'src="./two/two_preparation.png"' in page
     assert "CONTAINS PATIENT IMAGES" in page
     assert "<dt>failed</dt><dd>1</dd>" in page
+
+
+@pytest.mark.parametrize("figures", [{}, {"angle_deg": 3.1}])
+def test_a_record_with_fewer_figures_is_shown_as_it_is(package, studies, tmp_path, figures):
+    command = ("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    succeed(*command)
+    path = tmp_path / "out" / "one" / "one_preparation.json"
+    record = json.loads(path.read_bytes())
+    record["preparation"]["judgements"] = {"T2": figures}
+    path.write_text(json.dumps(record))
+    assert "one: kept" in succeed(*command, "--page").out
+    told = "turned by 3.1 degrees" if figures else "no figures"
+    assert f"T2: {told}" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_record_of_a_file_that_cannot_exist_prepares_the_study_again(package, studies, tmp_path):
+    command = ("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    succeed(*command)
+    path = tmp_path / "out" / "one" / "one_preparation.json"
+    record = json.loads(path.read_bytes())
+    record["files"]["x" * 1000] = "ab" * 32
+    path.write_text(json.dumps(record))
+    assert "one: new" in succeed(*command).out
 
 
 def blobs() -> Volume:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -12,13 +16,16 @@ from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.preparation.checks import require_volumes
-from brain_edge.preparation.kept import entry_of, keep, kept
+from brain_edge.preparation.kept import RECORD, entry_of, keep, kept
 from brain_edge.preparation.parts import Part, missing_parts, reference_of
 from brain_edge.preparation.prepared import Prepared, within
 from brain_edge.preparation.record import record_of
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
 from brain_edge.spec import Atlas, Preparation, Skull
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = make_volume(Phantom(shape=(60, 70, 60), spacing_mm=3.0))
 SMALL = Atlas(space="Small", shape=(60, 70, 60), spacing_mm=3.0, axes="RAS", origin_mm=(-88.5, -103.5, -88.5))
@@ -152,9 +159,16 @@ class TestImages:
             require_volumes(Study.of(T1=HEAD, T1C=HEAD))
 
     def test_of_a_ct_are_refused(self):
-        units = Volume(np.where(HEAD.voxels > HEAD.voxels.mean(), HEAD.voxels, -1000.0), HEAD.geometry)
-        with pytest.raises(InputError, match="looks like a CT"):
+        units = Volume(np.where(HEAD.voxels > HEAD.voxels.mean(), HEAD.voxels, -1000.0), HEAD.geometry, "ct.nii.gz")
+        with pytest.raises(InputError, match=r"^ct.nii.gz: T1 looks like a CT"):
             require_volumes(Study.of(T1=units))
+
+
+def seal(entry: Path) -> None:
+    """Write the digest of the files that are in an entry, as another version of the program would."""
+    files = sorted(path for path in entry.iterdir() if path.name != "digest")
+    hashes = [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+    (entry / "digest").write_text(hashlib.sha256(json.dumps(hashes, separators=(",", ":")).encode()).hexdigest())
 
 
 class TestKept:
@@ -178,4 +192,47 @@ class TestKept:
         entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
         keep(prepared, STRIPPED, entry)
         (entry / "T1.nii.gz").write_bytes(b"")
+        assert kept(entry, prepared.scanned) is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda record: record["parts"].append("another part"),
+            lambda record: record["transforms"].clear() or record["transforms"].update(T2=np.eye(4).tolist()),
+            lambda record: record["transforms"].update(T1=[[2.0]]),
+            lambda record: record["parts"].append(str(Part.SKULL)),
+        ],
+    )
+    def test_study_whose_record_makes_no_sense_is_prepared_again(self, tmp_path, change):
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        record = json.loads((entry / RECORD).read_bytes())
+        change(record)
+        (entry / RECORD).write_text(json.dumps(record))
+        seal(entry)
+        assert kept(entry, prepared.scanned) is None
+
+    def test_study_with_another_number_is_prepared_again(self, tmp_path):
+        """Its mask would lie elsewhere."""
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        text = (entry / "preparation.json").read_text()
+        (entry / "preparation.json").write_text(text.replace("9.0", "8.0", 1))
+        assert kept(entry, prepared.scanned) is None
+        (entry / "preparation.json").write_text(text)
+        assert kept(entry, prepared.scanned) is not None
+        (entry / "brain.nii.gz").write_bytes((entry / "T1.nii.gz").read_bytes())
+        assert kept(entry, prepared.scanned) is None
+
+    @pytest.mark.parametrize(("old", "new"), [("9.0", '9.0, "x"'), ('"registration to the atlas"', '"luck"')])
+    def test_study_that_another_version_has_sealed_is_prepared_again(self, tmp_path, old, new):
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        text = (entry / "preparation.json").read_text()
+        assert old in text
+        (entry / "preparation.json").write_text(text.replace(old, new, 1))
+        seal(entry)
         assert kept(entry, prepared.scanned) is None

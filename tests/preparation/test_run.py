@@ -12,7 +12,7 @@ from cli_program import make_pair_package, refused, save_phantom, succeed
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import MissingExtraError, UsageError
+from brain_edge.errors import MissingExtraError, OutputError, UsageError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import make_volume
@@ -20,9 +20,10 @@ from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_numbers, read_volume, write_image
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.preparation.parts import Part
+from brain_edge.preparation.preparer import Preparer
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
-from brain_edge.spec import Label, Preparation, Sequence, Skull, Task
+from brain_edge.spec import Atlas, Label, Preparation, Sequence, Skull, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +124,24 @@ class TestRun:
         assert "--atlas, --prepared have no effect with tiny, which has no preparation; remove them" in words
         assert not (tmp_path / "mask.nii.gz").exists()
 
+    def test_of_a_package_without_an_atlas_takes_none(self, package, head, tmp_path):
+        words = refused(2, "run", package.folder, head, "-o", tmp_path / "mask.nii.gz", "--atlas", head)
+        assert "--atlas has no effect with this package, whose preparation has no atlas; remove --atlas" in words
+
+    def test_refuses_another_atlas_once_for_all_cases(self, head, tmp_path):
+        atlas = Atlas(space="Small", shape=(60, 70, 60), spacing_mm=3.0, axes="RAS", origin_mm=(0.0, 0.0, 0.0))
+        wanted = msgspec.structs.replace(SPEC, preparation=Preparation(references=("T1",), atlas=atlas))
+        package = make_package(tmp_path / "atlas", wanted)
+        words = refused(3, "run", package.folder, head.parent, "-o", tmp_path / "masks", "--atlas", head)
+        assert words.startswith(f"error: {head}: expected the atlas Small on the grid 60 x 70 x 60 voxels")
+
+    def test_refuses_a_file_as_the_folder_of_prepared_studies_before_any_work(self, tmp_path, monkeypatch):
+        (tmp_path / "kept").write_text("a file")
+        preparer = Preparer(Preparation(references=("T1",), spacing_mm=4.0), {}, 1, kept=tmp_path / "kept")
+        monkeypatch.setattr("brain_edge.preparation.work.resample_through", None)
+        with pytest.raises(OutputError, match="kept: could not be written"):
+            preparer(Study.of(T1=scanned()))
+
 
 class TestStudy:
     def test_of_several_sequences_may_be_one_folder(self, tmp_path):
@@ -171,6 +190,11 @@ class TestSkull:
         assert np.array_equal(prepared.voxels, np.where(brain, whole.voxels, np.float32(0)))
         assert found.mask.geometry.same_grid(scanned().geometry)
 
+    def test_is_not_removed_by_another_model(self, tmp_path):
+        brains = make_package(tmp_path / "brains", BRAINS)
+        with pytest.raises(UsageError, match="expected a skull-stripper, got of-brains, a model for lesion"):
+            Segmenter.open(brains, RuntimeOptions(stage_zero=brains.folder))
+
     def test_without_a_stage_0_is_refused_before_any_work(self, tmp_path):
         brains = make_package(tmp_path / "brains", BRAINS)
         with pytest.raises(UsageError, match="got a head with its skull and no skull-stripper; give --stage-zero PKG"):
@@ -184,8 +208,6 @@ def test_the_missing_extra_is_named_before_any_work(monkeypatch):
         stages=(msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, channels_in=2)),),
         preparation=Preparation(references=("T1",), spacing_mm=4.0),
     )
-    from brain_edge.preparation.preparer import Preparer
-
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     assert pair.preparation
     preparer = Preparer(pair.preparation, pair.contrasts, 1)

@@ -92,6 +92,8 @@ GOOD = "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nPar
         ("1 0 0 0\n0 1 0 0", "in the first line"),
         (GOOD.replace("Affine", "BSpline") + "FixedParameters: 0 0 0\n", "got BSplineTransform_double_3_3"),
         (GOOD + GOOD, "got several or none"),
+        (GOOD + "FixedParameters: 0 0 0\nParameters: 1 0 0 0 1 0 0 0 1 9 0 0\n", "got several or none"),
+        (GOOD + "# a: b\n" * 20_000 + "FixedParameters: 0 0 0\n", "at most 100000 bytes, got more"),
         (GOOD, "expected 3 numbers in FixedParameters, got 0"),
         (GOOD.replace("1 0 0", "1 x 0") + "FixedParameters: 0 0 0\n", "expected numbers in Parameters"),
         (GOOD.replace(": 1 0 0 0 1", ": 2 0 0 0 1") + "FixedParameters: 0 0 0\n", "scales, shears or mirrors"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,12 @@ def test_a_part_that_is_missing_has_the_line_of_the_part_around_it():
     assert line_of("stages[0].before[0].axes", lines) == 5
     assert line_of("labels", lines) == 1
     assert line_of("", {}) is None
+
+
+@pytest.mark.parametrize("name", ["[" * 20_000, "a.b[", "]", "...", "a[b]c"])
+def test_a_name_with_brackets_has_a_line(name: str):
+    assert line_of(f"stages[0].{name}", lines_of(TEXT)) == 4
+    assert line_of(name, lines_of(TEXT)) == 1
 
 
 VALUES = st.recursive(

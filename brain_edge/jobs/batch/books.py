@@ -21,6 +21,7 @@ from brain_edge.errors import UsageError
 from brain_edge.jobs.batch.shard import in_file_name, shard_of_file
 from brain_edge.jobs.layout import Layout
 from brain_edge.machine.atomic import atomic_file, make_folder
+from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,17 +92,22 @@ class Books:
         """Keep the layout of the first run, because results of two layouts would be computed twice.
 
         Raises:
-            UsageError: the results of earlier runs have another layout.
+            UsageError: the results of earlier runs have another layout, or the file of the layout is damaged.
             OutputError: the layout cannot be written.
         """
         path = self.folder / BOOKS / "layout"
         try:
-            found = path.read_text(encoding="utf-8")
+            found = read_small(path).decode("utf-8", "backslashreplace")
         except FileNotFoundError:
             # earlier versions had one layout, and each of their runs has left this summary
             found = Layout.FLAT if (self.folder / "summary.json").exists() else layout
             with atomic_file(path) as partial:
                 partial.write_text(found, encoding="utf-8")
+        if found not in list(Layout):
+            raise UsageError(
+                f"{path}: expected the layout of the results in this folder, {' or '.join(Layout)}, got "
+                f"{found[:60]!r}; write the right word into this file"
+            )
         if found != layout:
             raise UsageError(
                 f"{self.folder}: the results in this folder have the layout {found}, and this run has {layout}; give "

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 CASE: Final = "case"
 IMAGE: Final = "image"
 SHARD: Final = "shard"
+MOST_NAME_BYTES: Final = 190
+"""Length of a case name in UTF-8: a file name has at most 255 bytes, and an unfinished result gets 57 more, such as
+`_probabilities.nii.gz`."""
+MOST_PART_BYTES: Final = 255
+MOST_PATH_BYTES: Final = 4096
+"""Lengths of a file name and of a path that Linux takes, the latter with its end; Windows takes less."""
 
 
 def listed_cases(path: Path, spec: ModelSpec, shard: Shard) -> tuple[tuple[str, dict[str, Path] | InputError], ...]:
@@ -59,13 +65,14 @@ def _divided(path: Path, lines: Sequence[str], shard: Shard) -> set[str]:
     """Return the cases of a shard of a list with the column `shard`; all cases without a division.
 
     Raises:
-        InputError: a line belongs to another division.
+        InputError: a line belongs to no shard of this division.
     """
-    division, own = f"/{shard.count}", str(shard)
+    own = str(shard)
+    division = {f"{number}/{shard.count}" for number in range(1, shard.count + 1)}
     places = [line.split("\t", 2)[:2] for line in lines]
     if shard == Shard():
         return {name for name, _ in places}
-    odd = next((place for _, place in places if not place.endswith(division)), None)
+    odd = next((place for _, place in places if place not in division), None)
     if odd is not None:
         raise InputError(
             f"{path}: expected the shard {shard}, got a list whose column {SHARD!r} has {odd!r}; give a shard of that "
@@ -140,11 +147,12 @@ def _require_sound(path: Path, lines: Sequence[str], names: Sequence[str], tabs:
         cells = lines[faulty - 2].count("\t") + 1
         raise InputError(f"{path}, line {faulty}: expected {tabs + 1} cells, got {cells}; correct the line")
     text = "\n".join(["", *names, ""])
-    if any(sign in text for sign in ("/", "\\", "\0", "\n.", "\n\n")):
+    is_long = len(max(names, key=len)) > MOST_NAME_BYTES // 4 and not all(map(is_case_name, names))
+    if is_long or any(sign in text for sign in ("/", "\\", "\0", "\n.", "\n\n")):
         odd = next(number for number, name in enumerate(names, 2) if not is_case_name(name))
         raise InputError(
-            f"{path}, line {odd}: expected a case name that can be part of a file name, got {names[odd - 2]!r}; "
-            "rename the case"
+            f"{path}, line {odd}: expected a case name that can be part of a file name, got "
+            f"{names[odd - 2][:MOST_NAME_BYTES]!r}; rename the case (no slash, at most {MOST_NAME_BYTES} bytes)"
         )
     keys = folded(text).split("\n")[1:-1]
     if len(set(keys)) < len(keys):
@@ -158,7 +166,14 @@ def _require_sound(path: Path, lines: Sequence[str], names: Sequence[str], tabs:
 
 def is_case_name(name: str) -> bool:
     """Return True if a name of a case can be part of a file name."""
-    return bool(name) and "/" not in name and "\\" not in name and "\0" not in name and name[0] != "."
+    is_short = len(name.encode("utf-8", "surrogateescape")) <= MOST_NAME_BYTES
+    return bool(name) and is_short and "/" not in name and "\\" not in name and "\0" not in name and name[0] != "."
+
+
+def _can_exist(path: Path) -> bool:
+    """Return False for a path that every system refuses, so that it fails its own case and not the batch."""
+    text = str(path).encode("utf-8", "surrogateescape")
+    return b"\0" not in text and len(text) < MOST_PATH_BYTES and max(map(len, text.split(b"/"))) <= MOST_PART_BYTES
 
 
 def _files(
@@ -173,8 +188,9 @@ def _files(
     for name in (sequence.name for sequence in spec.inputs):
         if name not in named and name not in spec.optional:
             return InputError(f"{path}, case {case}: expected an image of {name}, got an empty cell; fill it in")
-        if name in named and not is_image_name(named[name].name):
+        if name in named and not (is_image_name(named[name].name) and _can_exist(named[name])):
             return InputError(
-                f"{path}, case {case}: expected an image ({', '.join(IMAGE_SUFFIXES)}), got {named[name]}; correct it"
+                f"{path}, case {case}: expected an image ({', '.join(IMAGE_SUFFIXES)}), got "
+                f"{str(named[name])[:MOST_PATH_BYTES]!r}; correct it"
             )
     return {sequence.name: named[sequence.name] for sequence in spec.inputs if sequence.name in named}

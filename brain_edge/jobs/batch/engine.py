@@ -18,7 +18,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BatchError, BrainEdgeError, UsageError
 from brain_edge.jobs.batch.books import Books
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
-from brain_edge.jobs.batch.case_list import is_case_name
+from brain_edge.jobs.batch.case_list import MOST_NAME_BYTES, is_case_name
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import gate, working
 from brain_edge.jobs.batch.parts import part_row, write_part
@@ -244,4 +244,7 @@ def _targets(case: Job | UnplannedCase, batch: Batch) -> Iterator[Path]:
 def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
     for case in cases:
         if not is_case_name(case.case):
-            raise UsageError(f"expected a case name that can be part of a file name, got {case.case!r}; rename it")
+            raise UsageError(
+                f"expected a case name that can be part of a file name, got {case.case[:MOST_NAME_BYTES]!r}; rename it "
+                f"(no slash, at most {MOST_NAME_BYTES} bytes)"
+            )

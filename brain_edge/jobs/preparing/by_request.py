@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from brain_edge.engine.prepares import require_preparation
 from brain_edge.engine.segmenter import skull_stripper
-from brain_edge.engine.stage_zero import find_stage_zero
+from brain_edge.engine.stage_zero import find_stage_zero, open_stripper
 from brain_edge.errors import UsageError
 from brain_edge.jobs.case import assign_series
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.preparing.batch import prepare_all
-from brain_edge.jobs.preparing.cases import find_cases
+from brain_edge.jobs.preparing.cases import find_cases, left_out
 from brain_edge.jobs.preparing.one import PrepareOptions
 from brain_edge.jobs.preparing.wanted import of_four, of_model
 from brain_edge.machine.atomic import make_folder, require_no_file
@@ -22,7 +24,7 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.preparer import Preparer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from brain_edge.jobs.case import NamedInput
@@ -67,12 +69,14 @@ class PreparePlan:
         preparer: preparation that is ready to run.
         out: folder of the prepared studies.
         options: options of each study.
+        left_out: images in the folders that belong to no study.
     """
 
     cases: tuple[RawCase, ...]
     preparer: Preparer
     out: Path
     options: PrepareOptions
+    left_out: tuple[Path, ...] = ()
 
     def run(self) -> Iterator[PreparedCase]:
         """Prepare each study and yield its result when it ends.
@@ -114,8 +118,26 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
         **({"atlas": sha256_of(request.runtime.atlas)} if request.runtime.atlas else {}),
     }
     cases = find_cases(request.inputs, wanted, request.style)
+    _require_places(cases, request.out)
     options = PrepareOptions(request.options.overwrite, request.options.strict, request.options.picture, means)
-    return PreparePlan(cases, preparer, request.out, options)
+    return PreparePlan(cases, preparer, request.out, options, left_out(request.inputs, wanted))
+
+
+def _require_places(cases: Sequence[RawCase], out: Path) -> None:
+    """Refuse folders of results that hold images, because the folder of a study is replaced as a whole.
+
+    Raises:
+        UsageError: a folder holds images of a study.
+    """
+    taken = {(out / case.names.folder).resolve(): case.names.case for case in cases}
+    for path in chain.from_iterable(case.inputs.values() for case in cases):
+        # an image may be a link into another folder
+        places = (path.resolve(), path.parent.resolve(), *path.parent.resolve().parents)
+        if folder := next((place for place in places if place in taken), None):
+            raise UsageError(
+                f"{folder}: the results of {taken[folder]} would replace the folder of its images; choose another "
+                "output folder"
+            )
 
 
 def _wanted(request: PrepareRequest, like: ModelPackage | None) -> Wanted:
@@ -132,6 +154,7 @@ def _wanted(request: PrepareRequest, like: ModelPackage | None) -> Wanted:
             f"--like {like.folder}: expected a package with a preparation, got {like.spec.name}, which takes images as "
             "they are; name another package, or --atlas FILE"
         )
+    require_preparation(like.spec, request.runtime)
     return wanted
 
 
@@ -140,7 +163,7 @@ def _stage_zero(request: PrepareRequest, like: ModelPackage | None) -> ModelPack
         return find_stage_zero(like, request.runtime.stage_zero)
     if request.keeps_skull and request.runtime.stage_zero is not None:
         raise UsageError("--stage-zero has no effect with --keep-skull; remove one of them")
-    return None if request.runtime.stage_zero is None else open_package(request.runtime.stage_zero)
+    return None if request.runtime.stage_zero is None else open_stripper(request.runtime.stage_zero)
 
 
 def _preparer(

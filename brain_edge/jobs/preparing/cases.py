@@ -83,6 +83,8 @@ def find_cases(given: Sequence[NamedInput], wanted: Wanted, style: Style | None 
         InputError: an input holds no study, or a file is for an unknown sequence.
         UsageError: two studies have one name, the style does not fit, or no study has a series that the user chose.
     """
+    if lost := next((path for name, path in given if name is None and not path.exists()), None):
+        raise InputError(f"{lost}: expected a folder of studies or a file, found none; check the path")
     files = [pair for pair in given if pair[0] is not None or input_kind(pair[1]) is InputKind.IMAGE]
     places = [path for pair in given if pair not in files for path in [pair[1]]]
     found = [*_named(files, wanted), *(case for place in places for case in _in_place(place, wanted, style))]
@@ -110,7 +112,8 @@ def _named(files: Sequence[NamedInput], wanted: Wanted) -> Iterator[RawCase]:
     if not files:
         return
     inputs = assign_inputs(files, wanted)
-    first, *others = (path.resolve() for path in inputs.values())
+    # not resolved, because an image may be a link to a file whose name is its hash
+    first, *others = (path.absolute() for path in inputs.values())
     together = others and all(path.parent == first.parent for path in others)
     found = _case(first.parent.name if together else image_name(first), wanted, inputs)
     series = series_of(inputs, wanted.series, wanted.contrasts, registers=True)
@@ -134,10 +137,30 @@ def _in_place(place: Path, wanted: Wanted, style: Style | None) -> list[RawCase]
 def _groups(folder: Path, wanted: Wanted) -> list[ImageGroup]:
     # `T1.nii.gz` alone in the folder of a study has the name of the folder
     own = group(_images(folder), wanted.contrasts)
+    _require_one_name(folder, own)
     found = [replace(each, case=folder.resolve().name) if each.case == UNNAMED else each for each in own]
     for below in folders_in(folder):
         found += group(_images(below), wanted.contrasts, below.name)
     return found
+
+
+def _require_one_name(folder: Path, groups: Sequence[ImageGroup]) -> None:
+    """Refuse images of a single study that have different names before the sequence, as converters write them."""
+    images = [path for each in groups for paths in each.files.values() for path in paths]
+    sequences = [name for each in groups for name, paths in each.files.items() if paths]
+    if len(groups) > 1 and len(images) == len(groups) == len(set(sequences)):
+        first, second = sorted(path.name for path in images)[:2]
+        raise InputError(
+            f"{folder}: expected one name before the sequence in the images of a study, got {first} and {second}; "
+            "rename the images, or name each: T1=FILE"
+        )
+
+
+def left_out(given: Sequence[NamedInput], wanted: Wanted) -> tuple[Path, ...]:
+    """Return the images in folders of images whose names end in no sequence; masks and label maps do not count."""
+    folders = [path for name, path in given if name is None and path.is_dir() and not (path / DESCRIPTION).is_file()]
+    places = [place for folder in folders for place in (folder, *folders_in(folder))]
+    return tuple(path for place in places for path in _images(place) if not group([path], wanted.contrasts))
 
 
 def _images(folder: Path) -> tuple[Path, ...]:

@@ -16,7 +16,7 @@ from brain_edge.errors import ImplausibleError, InputError, OutputError
 from brain_edge.image.volume import Study
 from brain_edge.io.nifti import write_image, write_mask
 from brain_edge.jobs.record import FileRecord, input_record, printable
-from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic import make_folder, remove_leftovers
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
 from brain_edge.machine.paths import read_small
@@ -117,7 +117,7 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
     Raises:
         InputError: an image is refused, or a registration is outside of its limits.
         ImplausibleError: a study has flags under `strict`, or stage 0 found no brain.
-        OutputError: the folder cannot be written to; nothing of it is left.
+        OutputError: the folder cannot be written to, or has files of others; nothing of the study is left.
     """
     if case.error is not None:
         raise case.error
@@ -128,11 +128,8 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
     earlier = None if options.overwrite else _earlier(folder, case)
     if earlier is not None and _is_same(earlier, inputs, asked, means, folder):
         return PreparedCase(case.names.case, Outcome.KEPT, folder, earlier)
-    if earlier is None and folder.exists() and not options.overwrite and any(folder.iterdir()):
-        raise OutputError(
-            f"{folder}: expected no folder or one of an earlier run, got other files; choose another output folder, or "
-            "give --overwrite"
-        )
+    if not options.overwrite:
+        _require_own_files(folder, earlier, case.names.record)
     prepared = _prepared(case, from_dicom, preparer)
     if options.strict and prepared.flags:
         raise ImplausibleError("; ".join(flag.message for flag in prepared.flags))
@@ -154,7 +151,34 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
             peak_rss_bytes=peak_rss_bytes(),
         )
         (place / case.names.record).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    remove_leftovers([folder])  # of a killed process; now that the study is whole, none of them is the only copy
     return PreparedCase(case.names.case, Outcome.NEW, folder, record)
+
+
+def _require_own_files(folder: Path, earlier: StudyRecord | None, record: str) -> None:
+    """Refuse to replace a folder with files that somebody has added, or corrected by hand.
+
+    Args:
+        folder: folder of the study.
+        earlier: record of an earlier run; None without one.
+        record: name of the record.
+
+    Raises:
+        OutputError: the folder has such a file.
+    """
+    written = earlier.files if earlier else {}
+    present = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    ours = {path for path in present if earlier and path.name == record}
+    foreign = (path for path in present if path not in ours and not _is_written(path, written))
+    if other := next(foreign, None):
+        raise OutputError(
+            f"{folder}: expected the files of an earlier run alone, got {other.name}; move it away, choose another "
+            "output folder, or give --overwrite"
+        )
+
+
+def _is_written(path: Path, written: Mapping[str, str]) -> bool:
+    return path.is_file() and written.get(path.name) == sha256_of(path)
 
 
 def _input_record(path: Path, volume: Volume | None) -> FileRecord:
@@ -217,9 +241,10 @@ def _is_same(
 ) -> bool:
     """Return True if a run now would make the files that are there."""
     hashes = {name: file.sha256 for name, file in inputs.items()}
+    there = {path.name for path in folder.iterdir() if path.is_file()}
     return (
         None not in hashes.values()
         and hashes == {name: file.sha256 for name, file in earlier.inputs.items()}
         and (earlier.asked, earlier.means) == (asked, dict(means))
-        and all((folder / name).is_file() and sha256_of(folder / name) == sha for name, sha in earlier.files.items())
+        and all(name in there and sha256_of(folder / name) == sha for name, sha in earlier.files.items())
     )

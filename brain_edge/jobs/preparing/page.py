@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from brain_edge.jobs.preparing.one import PreparedCase
 
 PAGE: Final = "index.html"
+FIGURES: Final = {
+    "displacement_mm": "moved by {:.1f} mm",
+    "angle_deg": "turned by {:.1f} degrees",
+    "overlap": "Dice of the brains {:.2f}",
+}
+"""Words about the figures of a registration that a reader of the page needs."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,6 @@ def _row(result: PreparedCase, out: Path) -> Row:
 
 
 def _line(name: str, figures: Mapping[str, float]) -> str:
-    """Return a registration in words: the movement, and the overlap of the brains if it is known."""
-    moved = f"{name}: moved by {figures['displacement_mm']:.1f} mm, turned by {figures['angle_deg']:.1f} degrees"
-    return f"{moved}, Dice of the brains {figures['overlap']:.2f}" if "overlap" in figures else moved
+    """Return a registration in words, as far as the record tells: the movement, and the overlap of the brains."""
+    told = [words.format(figures[figure]) for figure, words in FIGURES.items() if figure in figures]
+    return f"{name}: {', '.join(told) or 'no figures'}"

@@ -25,7 +25,7 @@ def lines_of(text: str) -> dict[str, int]:
 def line_of(path: str, lines: dict[str, int]) -> int | None:
     """Return the line of a path, or of the smallest part around it; None if nothing is known."""
     while path and path not in lines:
-        path = re.sub(r"(\.?[^.\[\]]+|\[[^\[\]]*\])$", "", path)
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return lines.get(path)
 
 
