@@ -24,6 +24,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,6 +103,10 @@ class Times:
         return (self.ends_s[-1] - first) / (len(self.ends_s) - self.at_once)
 
 
+WHOLE: Final[Callable[[Times], float]] = attrgetter("whole_s")
+EACH: Final[Callable[[Times], float]] = attrgetter("case_s")
+
+
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path, exists=True))
 @click.argument("heads", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
@@ -142,15 +147,15 @@ def compared(sides: Sides, rounds: int) -> dict[str, Any]:
         single.append(_single(sides, sides.jobs(f"single-{number}"), sides.cores))
         for way in ways:
             taken[str(way)].append(_batch(sides, f"{number}-{way}", way)[0])
-    whole, steady = _median(single, "whole_s"), _median(single, "case_s")
+    whole, steady = _median(single, WHOLE), _median(single, EACH)
     memory = _memory(sides, ways[-1])
     return {
         "single_s": [each.whole_s for each in single],
         "single_case_s": [each.case_s for each in single],
         "batch_s": {way: [each.whole_s for each in times] for way, times in taken.items()},
         "batch_case_s": {way: [each.case_s for each in times] for way, times in taken.items()},
-        "rate_to_single_runs": {way: whole / _median(times, "whole_s") for way, times in taken.items()},
-        "throughput_to_single_runs": {way: steady / _median(times, "case_s") for way, times in taken.items()},
+        "rate_to_single_runs": {way: whole / _median(times, WHOLE) for way, times in taken.items()},
+        "throughput_to_single_runs": {way: steady / _median(times, EACH) for way, times in taken.items()},
         "cpu_s_of_one_thread": alone_s,
         "cpu_s_of_one_thread_of_busy_cores": busy_s,
         "bound_of_idle_cores": steady * sides.cases * sides.cores / alone_s,
@@ -215,8 +220,8 @@ def _batch(sides: Sides, what: str, way: Sharing) -> tuple[Times, tuple[Job, ...
     return Times(tuple(ends), way.processes * way.at_once), jobs
 
 
-def _median(times: Sequence[Times], of: str) -> float:
-    return statistics.median(getattr(each, of) for each in times)
+def _median(times: Sequence[Times], of: Callable[[Times], float]) -> float:
+    return statistics.median(map(of, times))
 
 
 def _memory(sides: Sides, way: Sharing) -> dict[str, Any]:
