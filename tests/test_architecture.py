@@ -288,7 +288,7 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 23_950
+MOST_LINES = 23_990
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
@@ -304,7 +304,8 @@ one. A batch may be a list of 100,000 cases in a thousand shards: a case is resu
 shard writes its part of the summary. An engine is chosen by name, and its code is not reached. A run reads the fields
 of a NIfTI without nibabel, whose import took longer than that of OpenVINO. Compiled graphs are kept for the user within
 a size, and a strided stem in bytes is computed on the phases of its image. Sequences that are said to lie over each
-other are compared. What the hunt has found in a list of cases, in the layout of a batch and in a kept study is refused.
+other are compared. What the hunt has found in a list of cases, in the layout of a batch and in a kept study is refused,
+and so are two patients in one study; OpenVINO's decoder of PyTorch is imported where openvino is.
 """
 
 

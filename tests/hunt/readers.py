@@ -331,25 +331,25 @@ READERS: Final[Mapping[str, Reader]] = {
     "batches-resumed": Reader(
         make=seeds_batches.make_batches,
         read=read_batches.earlier_batch,
-        in_ci=4,
+        in_ci=0,
         patterns=("list.tsv", "*_record.json", "*.jsonl", "*/layout", "*_mask.nii.gz"),
     ),
     "batches-stored": Reader(
-        make=seeds_batches.make_stored, read=read_batches.stored_batch, in_ci=4, patterns=("*_record.json",)
+        make=seeds_batches.make_stored, read=read_batches.stored_batch, in_ci=0, patterns=("*_record.json",)
     ),
     "sharings": Reader(make=seeds_batches.make_sharings, read=read_batches.sharing, in_ci=50),
     "atlases": Reader(make=seeds_studies.make_atlases, read=read_studies.atlas, in_ci=4),
     "transforms": Reader(make=seeds_studies.make_transforms, read=read_studies.transform, in_ci=75),
-    "studies-kept": Reader(make=seeds_studies.make_kept, read=read_studies.kept_study, in_ci=4, patterns=("kept/*",)),
+    "studies-kept": Reader(make=seeds_studies.make_kept, read=read_studies.kept_study, in_ci=0, patterns=("kept/*",)),
     "studies-kept-resealed": Reader(
         make=seeds_studies.make_kept,
         read=read_studies.resealed_kept_study,
-        in_ci=4,
+        in_ci=0,
         patterns=("kept/*.json", "kept/*.nii.gz"),
         mend=seeds_studies.digest_again,
     ),
     "studies-prepared": Reader(
-        make=seeds_studies.make_prepared, read=read_studies.prepared_study, in_ci=4, patterns=("out/*",)
+        make=seeds_studies.make_prepared, read=read_studies.prepared_study, in_ci=0, patterns=("out/*",)
     ),
     "expected-masks": Reader(make=seeds_studies.make_expected_masks, read=read_studies.expected_mask, in_ci=40),
     "archives": Reader(make=seeds_networks.make_archives, read=_archive, in_ci=75),
