@@ -108,6 +108,13 @@ def test_weights_that_were_fitted_to_one_person_are_warned_of_with_the_validatio
     )
 
 
+def test_the_warning_says_that_the_validation_images_decided_when_a_training_ended(fp32: ModelPackage, tmp_path: Path):
+    distilled = msgspec.structs.replace(MENDED[0], distilled=True)
+    (words,) = warnings_of(distilled, fp32, phantom_cohort(tmp_path, ONE_PERSON), tmp_path)
+    assert "On the validation images the mean drop is 0.01500" in words
+    assert words.endswith("The validation images also decided when the training ended.")
+
+
 def test_without_a_validation_split_no_figure_speaks_for_the_fit(fp32: ModelPackage, tmp_path: Path):
     cohort = phantom_cohort(tmp_path, (Split.CALIBRATION, Split.TEST), demo=True)
     (words,) = warnings_of(MENDED[0], fp32, cohort, tmp_path)

@@ -59,7 +59,9 @@ def fit_warnings(
     if searched_on is Split.CALIBRATION:
         return (f"{words}. No other images show by how much, because there is no validation split.",)
     fitted = outcome_of(entry, budget).verdict.worst_mean_drop
-    return (f"{words}. On the {searched_on} images the mean drop is {fitted:.5f}{_as_trained(entries, budget)}.",)
+    figures = f"On the {searched_on} images the mean drop is {fitted:.5f}{_as_trained(entries, budget)}."
+    ended = f" The {searched_on} images also decided when the training ended." if entry.choice.setting.distilled else ""
+    return (f"{words}. {figures}{ended}",)
 
 
 def _as_trained(entries: Sequence[Entry[Trial]], budget: AccuracyBudget) -> str:

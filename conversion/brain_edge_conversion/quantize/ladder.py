@@ -67,7 +67,13 @@ class Weights(StrEnum):
 
 
 class Setting(Value, frozen=True):
-    """Parameters of one NNCF call, and of the change of the weights after it."""
+    """Parameters of one NNCF call, and of the change of the weights after it.
+
+    Attributes:
+        preset, ranges, overflow, bias_correction, float_ends: parameters of NNCF.
+        weights: change of the weights, layer by layer.
+        distilled: True to train all changed constants together after that (docs/decisions/0050).
+    """
 
     preset: Preset = Preset.PERFORMANCE
     ranges: Ranges = Ranges.EXTREMES
@@ -75,6 +81,7 @@ class Setting(Value, frozen=True):
     bias_correction: BiasCorrection = BiasCorrection.FAST
     float_ends: FloatEnds = FloatEnds.NONE
     weights: Weights = Weights.AS_TRAINED
+    distilled: bool = False
 
     @property
     def title(self) -> str:
@@ -92,6 +99,8 @@ class Setting(Value, frozen=True):
             words.append("scales moved between neighbouring convolutions")
         if self.weights is not Weights.AS_TRAINED:
             words.append("weights, biases and ranges fitted to the outputs of the float layers on calibration cases")
+        if self.distilled:
+            words.append("then all of them trained together towards the outputs of the float network (distillation)")
         return ", ".join(words)
 
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from brain_edge.errors import UsageError
 from brain_edge.package.trained import require_trained
-from brain_edge_conversion.quantize.graphs import has_pairs
+from brain_edge_conversion.quantize.graphs import has_pairs, not_differentiable
 from brain_edge_conversion.quantize.ladder import MENDED, Preset, Weights, ladder_from
 from brain_edge_conversion.quantize.space import Int8Space, require_float
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.run import find_cheaper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Cohort
@@ -71,11 +74,20 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
     """
     require_float(package)
     require_trained(package, "so that no budget can be judged; use --for-speed to quantise it for speed measurements")
-    ladder = ladder_from(options.preset) + (_changes(package) if options.weight_changes else ())
-    return find_cheaper(Int8Space(package, ladder), cohort, target, options)
+    return find_cheaper(Int8Space(package, ladder_of(package, options)), cohort, target, options)
 
 
-def _changes(package: ModelPackage) -> tuple[Setting, ...]:
+def ladder_of(package: ModelPackage, options: QuantizeOptions) -> tuple[Setting, ...]:
+    """Return the settings that a search tries, in their order."""
+    plain = ladder_from(options.preset)
+    return (*plain, *_changes(package, options.report)) if options.weight_changes else plain
+
+
+def _changes(package: ModelPackage, report: Callable[[str], None]) -> tuple[Setting, ...]:
     """Return the settings with changed weights that differ for this package."""
     equalises = has_pairs(package)
-    return tuple(setting for setting in MENDED if equalises or setting.weights is not Weights.EQUALISED)
+    fits = tuple(setting for setting in MENDED if equalises or setting.weights is not Weights.EQUALISED)
+    unknown = not_differentiable(package)
+    if unknown is not None:
+        report(f"distillation cannot differentiate {unknown}; left out")
+    return fits if unknown is not None else (*fits, msgspec.structs.replace(fits[-1], distilled=True))

@@ -27,7 +27,7 @@ from brain_edge_conversion.budget.measure import write_baseline
 from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.calibration_inputs import fit_warnings, is_one_person, require_contrast
-from brain_edge_conversion.quantize.graphs import GraphMaker
+from brain_edge_conversion.quantize.graphs import GraphMaker, Tuition
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Group, Rank, Trial, TrialOutcome, best, least_reverted, next_trial
 from brain_edge_conversion.quantize.ranking import COST_FACTORS, rank_groups
@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 
 RANKING: Final = "ranking.jsonl"
 TOOLS: Final = ("openvino", "nncf", "brain-edge")
-"""Tools that quantise and measure; PyTorch is not needed here."""
+"""Tools that quantise and measure; PyTorch is needed for a distillation alone."""
+HELD_OUT: Final = "held-out"
+"""Folder of network inputs from the search data, which a distillation is examined on."""
 
 
 class Int8Question(Value, frozen=True):
@@ -80,6 +82,8 @@ class Int8Space:
     def __init__(self, package: ModelPackage, ladder: Sequence[Setting]) -> None:
         self.package, self.baseline = package, package.in_precision(Precision.F32)
         self._ladder = tuple(ladder)
+        if any(setting.distilled for setting in ladder):
+            self.traits = replace(self.traits, tools=(*TOOLS, "torch"))
 
     def question(self, options: SearchOptions) -> Int8Question:
         """Return ladder and budget."""
@@ -96,6 +100,7 @@ class Int8Space:
         studies = _studies(setup.splits.calibration, self.package.spec)
         self._inputs = capture_inputs(self.package, studies, setup.scratch, self._options.runtime)
         require_contrast(self._inputs)
+        self._examined: Mapping[str, Sequence[Path]] | None = None
         self._ranking = Log(setup.journal.folder / RANKING, tuple[Group, ...])
 
     def segment_baseline(self, cases: Sequence[Case]) -> None:
@@ -146,7 +151,7 @@ class Int8Space:
         candidate, cases = candidate_in(folder, self.package), setup.splits.searched
         try:
             within = replace(options, report=report_within_limit(options, setup.journal))
-            quantise_package(choice, self.package, self._inputs, folder, within)
+            quantise_package(choice, self.package, self._inputs, folder, within, self._tuition(choice))
             answer = measure_apart(make_job(candidate, cases, setup.masks, None, options.runtime))
         except CrashError as error:
             options.report(f"the trial could not run: {error}")
@@ -173,7 +178,7 @@ class Int8Space:
         shutil.copytree(trial / "graphs", draft / "graphs")
         manifest = msgspec.structs.replace(
             candidate_in(draft, self.package).manifest,
-            made_with=self.package.manifest.made_with | tool_versions(TOOLS),
+            made_with=self.package.manifest.made_with | tool_versions(self.traits.tools),
             converted_from=self.package.digest,
         )
         return ModelPackage(draft, manifest)
@@ -197,6 +202,31 @@ class Int8Space:
             return ()
         trials, searched_on = list(self._setup.journal.entries), self._setup.splits.searched_on
         return fit_warnings(entry, trials, searched_on, self._options.budget)
+
+    def _tuition(self, choice: Trial) -> Tuition | None:
+        """Return what a distillation needs; None for a choice without one."""
+        if not choice.setting.distilled:
+            return None
+        return Tuition(self._held_out(), self._setup.journal.folder, self._fitted(choice))
+
+    def _fitted(self, choice: Trial) -> Path | None:
+        """Return the folder of the trial that has the weights of a choice before its training."""
+        same = Trial(msgspec.structs.replace(choice.setting, distilled=False), choice.reverted)
+        if not any(entry.choice == same and entry.ran for entry in self._setup.journal.entries):
+            return None
+        return self._setup.journal.entry(same)[1]
+
+    def _held_out(self) -> Mapping[str, Sequence[Path]]:
+        """Return network inputs of the search data, collected once."""
+        splits, folder = self._setup.splits, self._setup.scratch / HELD_OUT
+        if splits.searched == splits.calibration:
+            return self._inputs
+        if self._examined is None:
+            self._options.report(f"collecting network inputs from {len(splits.searched)} {splits.searched_on} case(s)")
+            folder.mkdir()
+            studies = _studies(splits.searched, self.package.spec)
+            self._examined = capture_inputs(self.package, studies, folder, self._options.runtime)
+        return self._examined
 
     def _maker(self, graph: str) -> GraphMaker:
         return GraphMaker(self.package, graph, self._inputs[graph], self._options.runtime)
@@ -233,6 +263,7 @@ def quantise_package(
     inputs: Mapping[str, Sequence[Path]],
     folder: Path,
     options: SearchOptions | None = None,
+    tuition: Tuition | None = None,
 ) -> None:
     """Quantise every graph of a package into a folder.
 
@@ -242,11 +273,13 @@ def quantise_package(
         inputs: `.npy` files of inputs of each graph.
         folder: folder of the graphs.
         options: threads and progress of a change of weights.
+        tuition: held-out inputs and folders of a distillation.
     """
     asked = options or SearchOptions()
     for graph in package.spec.graphs:
         keep = {layer for group in trial.reverted if group.graph == graph for layer in group.layers}
-        model = GraphMaker(package, graph, inputs[graph], asked.runtime).quantised(trial.setting, keep, asked.report)
+        maker = GraphMaker(package, graph, inputs[graph], asked.runtime)
+        model = maker.quantised(trial.setting, keep, asked.report, tuition)
         save_graph(model, folder / graph_path(graph), package.spec)
 
 
