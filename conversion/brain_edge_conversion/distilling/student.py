@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
     from brain_edge_conversion.mending.layers import Int8Layer
 
+LARGEST: Final = 127
+"""Largest integer that has a negative counterpart in 8 bits."""
 WEIGHT_UNIT: Final = 0.2
 """Change of 1 of a weight, in steps of the integer. A weight moves by a whole step only where its gradient keeps its
 sign: single steps at random undo the fit, which has balanced the rounding of the weights against each other."""
@@ -239,7 +241,7 @@ def _trained_layer(layer: Int8Layer) -> TrainedLayer:
     return TrainedLayer(
         layer,
         (read.get_node().get_friendly_name(), tuple(read.get_shape())),
-        layer.most,
+        min(layer.most, LARGEST),
         _part(integers, WEIGHT_UNIT),
         _part(steps, FACTOR_UNIT, by_factor=True),
         None if biases is None else _part(added.data, _bias_unit(integers, steps, biases, quantiser)),
