@@ -17,7 +17,7 @@ from brain_edge.package import ModelPackage, graph_path
 from brain_edge_conversion.distilling.lesson import Schedule
 from brain_edge_conversion.quantize import graphs as module
 from brain_edge_conversion.quantize.graphs import GraphMaker, Tuition
-from brain_edge_conversion.quantize.ladder import MENDED, Setting, Weights
+from brain_edge_conversion.quantize.ladder import MENDED
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, ladder_of
 from brain_edge_conversion.sealing.graph import save_graph
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from brain_edge_conversion.quantize.ladder import Setting
+
 # nncf reads its configuration with a deprecated corner of a library of its own
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 GRAPH = "tiny"
 DISTILLED = msgspec.structs.replace(MENDED[1], distilled=True)
-PLAIN = msgspec.structs.replace(MENDED[0], weights=Weights.AS_TRAINED)
 
 
 class Killed(BaseException):
@@ -82,22 +83,22 @@ def files_of(model: Any, folder: Path) -> tuple[bytes, bytes]:
     return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
-def test_a_distilled_trial_has_the_operations_of_plain_int8_and_the_same_files_each_time(
+def test_a_distilled_trial_has_the_operations_of_its_fitted_graph_and_the_same_files_each_time(
     make: Callable[..., Any], tmp_path: Path
 ):
-    """At once, after a kill, and from the folder of the finished trial before it."""
-    at_once = make(DISTILLED, tmp_path / "once")
-    assert operations_of(at_once) == operations_of(make(PLAIN, tmp_path / "plain"))
-    wanted = files_of(at_once, tmp_path / "at-once")
-    fitted = files_of(make(MENDED[1], tmp_path / "fitted"), tmp_path / "trial")
-    assert wanted[1] != fitted[1]
-    assert files_of(make(DISTILLED, tmp_path / "from-trial", silent, tmp_path / "trial"), tmp_path / "a") == wanted
+    """Fitted anew, or from the folder of the finished trial before it and killed in the middle."""
+    fitted = make(MENDED[1], tmp_path / "fitted")
+    before = files_of(fitted, tmp_path / "trial")
+    anew = make(DISTILLED, tmp_path / "anew")
+    wanted = files_of(anew, tmp_path / "written")
+    assert operations_of(anew) == operations_of(fitted)
+    assert wanted[1] != before[1]
     with pytest.raises(Killed):
-        make(DISTILLED, tmp_path / "killed", kill)
+        make(DISTILLED, tmp_path / "killed", kill, tmp_path / "trial")
     lines: list[str] = []
-    again = make(DISTILLED, tmp_path / "killed", lines.append)
-    assert files_of(again, tmp_path / "b") == wanted
-    assert sum(line.startswith("distillation, step") for line in lines) == 1
+    again = make(DISTILLED, tmp_path / "killed", lines.append, tmp_path / "trial")
+    assert files_of(again, tmp_path / "again") == wanted
+    assert [line.split(":")[0] for line in lines] == ["distillation, step 6 of 6"]
 
 
 def test_the_ladder_ends_with_a_distillation_of_its_last_fit(package: ModelPackage):

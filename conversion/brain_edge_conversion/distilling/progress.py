@@ -60,7 +60,7 @@ def load_progress(path: Path, start: str) -> Progress | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return _progress({name: found[name] for name in found.files}, start)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
