@@ -97,13 +97,14 @@ def test_the_trained_graph_has_the_operations_of_the_plain_one(trained: tuple[An
 def test_killed_and_resumed_gives_the_bytes_of_a_training_at_once(
     plain_chain: tuple[Any, Any], files: list[Path], tmp_path: Path
 ):
-    at_once, killed = (lesson_of(*plain_chain, files, tmp_path / name) for name in ("once", "killed"))
+    short = Schedule(steps=6, every=2)
+    at_once, killed = (lesson_of(*plain_chain, files, tmp_path / name, schedule=short) for name in ("once", "killed"))
     for each in (at_once, killed):
         each.checkpoint.parent.mkdir()
     wanted = distil(at_once, silent)
 
     def kill(line: str) -> None:
-        if "step 10 of 20" in line:
+        if "step 2 of 6" in line:
             raise Killed
 
     with pytest.raises(Killed):
@@ -112,7 +113,7 @@ def test_killed_and_resumed_gives_the_bytes_of_a_training_at_once(
     # a new process reads the graph anew
     resumed = replace(killed, graphs=replace(killed.graphs, quantised=plain_chain[1].clone()))
     assert distil(resumed, lines.append) == wanted
-    assert [line.split(":")[0] for line in lines] == [f"distillation, step {step} of 20" for step in (15, 20)]
+    assert [line.split(":")[0] for line in lines] == [f"distillation, step {step} of 6" for step in (4, 6)]
     assert constants_of(resumed.graphs.quantised) == constants_of(at_once.graphs.quantised)
 
 
@@ -131,13 +132,13 @@ def test_the_state_of_another_training_or_half_a_file_is_not_taken(
 
 
 @pytest.mark.parametrize("rate", [0.1, 30.0])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_kept_graph_is_never_worse_on_held_out_images_than_the_start(
     rate: float, seed: int, plain_chain: tuple[Any, Any], files: list[Path], tmp_path: Path, monkeypatch: Any
 ):
     """Also at a rate that ruins the weights: then the start is put back, byte by byte."""
     monkeypatch.setattr(module, "RATE", rate)
-    lesson = lesson_of(*plain_chain, files, tmp_path, seed=seed, schedule=Schedule(steps=4, every=2))
+    lesson = lesson_of(*plain_chain, files, tmp_path, seed=seed, schedule=Schedule(steps=3, every=1))
     found = distil(lesson, silent)
     wanted, after = (
         [decided(each, CLASSES) for each in outputs(graph, *lesson.graphs.batches)]
@@ -199,4 +200,4 @@ def test_a_loss_is_least_where_both_outputs_are_the_same(target: Target):
     at_best.backward()
     assert found.grad is not None
     assert float(found.grad.abs().max()) < 1e-6
-    assert float(loss_of(wanted * 0.9, wanted, target)) > float(at_best)
+    assert float(loss_of(wanted * 0.9, wanted, target)) > float(at_best.detach())
