@@ -143,7 +143,8 @@ def _mean_of_windows(step: Step, values: Tensor) -> Tensor:
     if not step.attributes["exclude-pad"]:
         return found
     ones, *_ = _pooled(step, torch.ones_like(values), 0.0)
-    return found / pool(ones, kernel, strides)
+    covered: Tensor = pool(ones, kernel, strides)
+    return found / covered
 
 
 def _resized(step: Step, values: Tensor) -> Tensor:

@@ -55,10 +55,13 @@ def first_unknown(model: Any) -> str | None:
 
 
 def _is_known(node: Any) -> bool:
-    kind = node.get_type_name()
+    kind, attributes = node.get_type_name(), node.get_attributes()
     if kind == "Interpolate":
-        return interpolation_of(node.get_attributes()) in INTERPOLATIONS
-    return kind in KNOWN | ENDS and node.get_output_size() <= 1 + (kind == "MaxPool")
+        return interpolation_of(attributes) in INTERPOLATIONS
+    if kind == "MaxPool" and set(attributes["dilations"]) != {1}:
+        return False
+    # a second output, such as the places of the largest values, has no counterpart
+    return kind in KNOWN | ENDS and all(value.get_index() == 0 for value in data_of(node))
 
 
 def interpolation_of(attributes: Mapping[str, Any]) -> tuple[str, str]:

@@ -157,7 +157,8 @@ class TrainedLayer:
         layer: layer of the quantised model.
         reads: name of the node behind the weights that the layer reads, and the shape of the weights there.
         most: largest integer of the weights.
-        integers, steps, biases: parts of the layer; `biases` is None if the layer has none.
+        integers, steps: integers of the weights, and the value of 1 for each output.
+        biases: biases, and the name of their constant; None if the layer has none.
     """
 
     layer: Int8Layer
@@ -165,7 +166,12 @@ class TrainedLayer:
     most: int
     integers: Part
     steps: Part
-    biases: Part | None
+    biases: tuple[str, Part] | None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts."""
+        return (self.integers, self.steps, *(() if self.biases is None else self.biases[1:]))
 
     def replaced(self) -> dict[str, Tensor]:
         """Return name of a node -> value, for the weights and the bias."""
@@ -173,7 +179,7 @@ class TrainedLayer:
         whole = rounded(self.integers.value, torch.ones(()), (-float(self.most), float(self.most)))
         found = {name: (whole * self.steps.value).reshape(shape)}
         if self.biases is not None:
-            found[bias_of(self.layer.node).get_friendly_name()] = self.biases.value
+            found[self.biases[0]] = self.biases[1].value
         return found
 
 
@@ -198,7 +204,7 @@ class Student:
     @property
     def changes(self) -> list[Tensor]:
         """Changes of all parts, in the order of the graph."""
-        parts = [part for each in self.layers for part in (each.integers, each.steps, each.biases) if part is not None]
+        parts = [part for each in self.layers for part in each.parts]
         return [part.change for part in (*parts, *self.ranges.values())]
 
     def outputs(self, interpreter: Interpreter, image: Tensor) -> Tensor:
@@ -218,7 +224,7 @@ class Student:
         each.layer.restore(
             (
                 [whole.numpy().astype(np.int8), each.steps.value.numpy().astype(each.layer.state()[0][1].dtype)],
-                None if each.biases is None else each.biases.value.numpy().reshape(-1),
+                None if each.biases is None else each.biases[1].value.numpy().reshape(-1),
                 None if name not in self.ranges else self._written(name),
             )
         )
@@ -238,13 +244,14 @@ def _trained_layer(layer: Int8Layer) -> TrainedLayer:
     (integers, steps), biases, quantiser = layer.state()
     read = layer.node.input_value(1)
     added = bias_of(layer.node)
+    unit = 0.0 if biases is None else _bias_unit(integers, steps, biases, quantiser)
     return TrainedLayer(
         layer,
         (read.get_node().get_friendly_name(), tuple(read.get_shape())),
         min(layer.most, LARGEST),
         _part(integers, WEIGHT_UNIT),
         _part(steps, FACTOR_UNIT, by_factor=True),
-        None if biases is None else _part(added.data, _bias_unit(integers, steps, biases, quantiser)),
+        None if added is None else (added.get_friendly_name(), _part(added.data, unit)),
     )
 
 

@@ -10,7 +10,7 @@ from brain_edge.bench.operations import compile_model
 from brain_edge.runtime.library import import_openvino, operations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.image.volume import FloatArray
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def watched(
-    model: Any, ports: Sequence[Port], batches: Sequence[FloatArray], properties: Mapping[str, Any]
+    model: Any, ports: Sequence[Port], batches: Iterable[FloatArray], properties: Mapping[str, Any]
 ) -> Iterator[list[FloatArray]]:
     """Yield the values of some ports of a model for each batch.
 
     Args:
         model: model with one input; it is not changed.
         ports: outputs of nodes.
-        batches: inputs of the model; the graph is compiled again when the shape changes.
+        batches: inputs of the model, taken one at a time; the graph is compiled again when the shape changes.
         properties: properties of the compilation.
     """
     shape: tuple[int, ...] = ()

@@ -127,7 +127,7 @@ class GraphMaker:
             files=self._inputs,
             target=target_of(_stage_of(self._graph, self._spec), self._model),
             checkpoint=tuition.work / f"distillation-{self._graph}.npz",
-            threads=self._threads,
+            threads=self._threads or 0,
             seed=SEED,
             schedule=SCHEDULE,
         )
