@@ -83,22 +83,37 @@ def files_of(model: Any, folder: Path) -> tuple[bytes, bytes]:
     return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
-def test_a_distilled_trial_has_the_operations_of_its_fitted_graph_and_the_same_files_each_time(
-    make: Callable[..., Any], tmp_path: Path
-):
-    """Fitted anew, or from the folder of the finished trial before it and killed in the middle."""
+@pytest.fixture
+def trial(make: Callable[..., Any], tmp_path: Path) -> tuple[Path, Any]:
+    """Folder of the finished trial before, and its fitted graph."""
     fitted = make(MENDED[1], tmp_path / "fitted")
-    before = files_of(fitted, tmp_path / "trial")
-    anew = make(DISTILLED, tmp_path / "anew")
-    wanted = files_of(anew, tmp_path / "written")
-    assert operations_of(anew) == operations_of(fitted)
-    assert wanted[1] != before[1]
+    files_of(fitted, tmp_path / "trial")
+    return tmp_path / "trial", fitted
+
+
+def test_a_distilled_trial_has_the_operations_of_its_fitted_graph_and_the_same_files_after_a_kill(
+    make: Callable[..., Any], trial: tuple[Path, Any], tmp_path: Path
+):
+    folder, fitted = trial
+    at_once = make(DISTILLED, tmp_path / "once", silent, folder)
+    wanted = files_of(at_once, tmp_path / "written")
+    assert operations_of(at_once) == operations_of(fitted)
+    assert wanted[1] != (folder / graph_path(GRAPH)).with_suffix(".bin").read_bytes()
     with pytest.raises(Killed):
-        make(DISTILLED, tmp_path / "killed", kill, tmp_path / "trial")
+        make(DISTILLED, tmp_path / "killed", kill, folder)
     lines: list[str] = []
-    again = make(DISTILLED, tmp_path / "killed", lines.append, tmp_path / "trial")
+    again = make(DISTILLED, tmp_path / "killed", lines.append, folder)
     assert files_of(again, tmp_path / "again") == wanted
     assert [line.split(":")[0] for line in lines] == ["distillation, step 6 of 6"]
+
+
+@pytest.mark.full  # a second fit; what a trial begins with is read from disk or made anew
+def test_a_graph_that_is_fitted_anew_is_trained_to_the_same_files(
+    make: Callable[..., Any], trial: tuple[Path, Any], tmp_path: Path
+):
+    found = [make(DISTILLED, tmp_path / name, silent, start) for name, start in (("disk", trial[0]), ("anew", None))]
+    files = [files_of(each, tmp_path / str(number)) for number, each in enumerate(found)]
+    assert files[0] == files[1]
 
 
 def test_the_ladder_ends_with_a_distillation_of_its_last_fit(package: ModelPackage):
