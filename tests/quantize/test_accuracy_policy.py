@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +132,13 @@ def test_the_ladder_covers_every_choice_that_there_is():
 def test_a_search_may_begin_at_the_safer_preset():
     assert ladder_from(Preset.PERFORMANCE) == LADDER
     assert {rung.preset for rung in ladder_from(Preset.MIXED)} == {Preset.MIXED}
+
+
+def test_layers_go_back_to_float_from_a_setting_without_a_distillation():
+    """Although the distilled one is nearer: each of these trials would be trained anew."""
+    distilled = msgspec.structs.replace(MENDED[-1], distilled=True)
+    ladder = (*MENDED, distilled)
+    excess = dict(zip(ladder, (4.0, 3.0, 2.0), strict=True))
+    _, history = simulate(lambda trial: excess[trial.setting] - len(trial.reverted), ladder=ladder)
+    assert [outcome.trial.setting for outcome in history[:3]] == list(ladder)
+    assert {outcome.trial.setting for outcome in history[3:]} == {MENDED[-1]}

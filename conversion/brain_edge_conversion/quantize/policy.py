@@ -2,7 +2,8 @@
 
 First the ladder is tried until a setting meets the budget; its last settings change weights. Otherwise groups of layers
 of the best setting are set back to floating point in the order of their rank: one, two, four, ... until the budget is
-met. Bisection then finds the smallest number that meets it.
+met. Bisection then finds the smallest number that meets it. The best setting is one without a distillation, because
+each of these trials would be trained anew.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def next_trial(
             return Stop(outcome.trial, _met_by(outcome.trial.setting))
     if len(rungs) < len(ladder):
         return Trial(setting=ladder[len(rungs)])
-    base = best(rungs, min_int8_share)
+    base = best([outcome for outcome in rungs if not outcome.trial.setting.distilled], min_int8_share)
     if base is None:
         return Stop(None, "no setting quantises enough of the network")
     if ranked is None:
