@@ -7,6 +7,7 @@ entry appears whole or not at all.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -67,7 +68,8 @@ def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
         record = msgspec.json.encode(record_of(prepared, preparation))
         (folder / RECORD).write_bytes(msgspec.json.format(record, indent=2))
         (folder / DIGEST).write_text(_digest(folder), "ascii")
-    return kept(entry, prepared.scanned) or prepared
+    found = kept(entry, prepared.scanned)
+    return prepared if found is None else replace(found, elapsed_ms=prepared.elapsed_ms)
 
 
 def kept(entry: Path, study: Study) -> Prepared | None:

@@ -41,7 +41,7 @@ class Prepared:
         flags: doubtful findings.
         judgements: figures of each registration, by the name of the moving sequence.
         made_by: what made the study: name and version of the library, digest of stage 0, hash of the atlas.
-        elapsed_ms: time of each part, ms.
+        elapsed_ms: time of each part, ms; empty for a study that was kept from an earlier run.
     """
 
     study: Study

@@ -25,7 +25,7 @@ class PreparationRecord(msgspec.Struct, frozen=True, kw_only=True):
         judgements: figures of each registration, by the name of the moving sequence.
         made_by: name and version of the library, digest of stage 0, hash of the atlas.
         flags: doubtful findings.
-        elapsed_ms: time of each part, ms.
+        elapsed_ms: time of each part, ms; empty if nothing was missing, or if the study was kept from an earlier run.
     """
 
     space: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -182,6 +183,9 @@ class TestKept:
         assert np.array_equal(again.study.volumes["T1"].voxels, prepared.study.volumes["T1"].voxels)
         assert np.array_equal(again.transforms["T1"].matrix, TURN)
         assert record_of(written, STRIPPED) == record_of(again, STRIPPED)
+        assert again.elapsed_ms == {}
+        timed = keep(replace(prepared, elapsed_ms={"registration": 1.0}), STRIPPED, entry)
+        assert timed.elapsed_ms == {"registration": 1.0}
         changed = Volume(prepared.scanned.volumes["T1"].voxels + 1, prepared.scanned.geometry)
         assert entry_of(tmp_path, Study.of(T1=changed), STRIPPED, {"registration": "1"}) != entry
         assert entry_of(tmp_path, prepared.scanned, STRIPPED, {"registration": "2"}) != entry
