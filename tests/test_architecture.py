@@ -33,7 +33,7 @@ HEAVY = {
         "cc3d": "image.components",
         "dask": "cluster.dask",
         "distributed": "cluster.dask",
-        "filelock": "jobs.batch.lock",
+        "filelock": "machine.file_lock",
         "fill_voids": "image.components",
         "fsspec": "cluster.store",
         "highdicom": "io.dicom.library",
