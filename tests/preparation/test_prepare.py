@@ -92,6 +92,12 @@ def test_a_study_that_fails_leaves_nothing_and_does_not_stop_the_others(package,
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["two"]
 
 
+def test_without_a_stage_0_all_studies_are_refused_at_once(studies, tmp_path):
+    words = refused(2, "prepare", studies, "-o", tmp_path / "out", "--no-picture")
+    assert words.count("give --stage-zero PKG") == words.count("error:") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_images_of_one_sequence_are_refused(package, studies, tmp_path):
     save_phantom(studies / "one" / "t1w.nii.gz")
     words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")

@@ -220,6 +220,16 @@ class TestSkull:
         with pytest.raises(UsageError, match="got a head with its skull and no skull-stripper; give --stage-zero PKG"):
             Segmenter.open(brains)(scanned())
 
+    def test_without_a_stage_0_is_refused_once_for_all_studies(self, tmp_path):
+        brains = make_package(tmp_path / "brains", BRAINS)
+        (tmp_path / "heads").mkdir()
+        (tmp_path / "heads" / "damaged.nii.gz").write_bytes(b"no image")
+        for name in ("one", "two"):
+            write_image(scanned(), tmp_path / "heads" / f"{name}.nii.gz")
+        words = refused(2, "run", brains.folder, tmp_path / "heads", "-o", tmp_path / "masks")
+        assert words.count("give --stage-zero PKG") == words.count("error:") == 1
+        assert not (tmp_path / "masks" / "summary.tsv").exists()
+
 
 def test_the_missing_extra_is_named_before_any_work(monkeypatch):
     pair = msgspec.structs.replace(

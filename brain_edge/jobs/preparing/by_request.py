@@ -21,7 +21,7 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
-from brain_edge.preparation.preparer import Preparer
+from brain_edge.preparation.preparer import Preparer, require_stripper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +84,10 @@ class PreparePlan:
         Raises:
             BatchError: the disk is full.
             OutputError: the folder cannot be made.
+            UsageError: the first study shows a skull, and no skull-stripper is named.
         """
+        if self.preparer.stripper is None:
+            require_stripper(self.preparer.preparation, (case.study for case in self.cases if case.error is None))
         make_folder(self.out)
         yield from prepare_all(self.cases, self.preparer, self.out, self.options)
 
