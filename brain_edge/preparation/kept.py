@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.preparation import Preparation
 
-FORMAT: Final = "3"
+FORMAT: Final = "4"
 """Version of the entries; another version is another name."""
 RECORD: Final = "preparation.json"
 BRAIN: Final = "brain.nii.gz"
@@ -116,6 +116,7 @@ def _read(entry: Path, study: Study) -> Prepared:
         record.flags,
         record.judgements,
         record.made_by,
+        not_compared=record.not_compared,
     )
 
 

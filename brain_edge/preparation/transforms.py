@@ -50,11 +50,13 @@ class Found:
             scanned; empty if nothing moves.
         judgements: figures of each registration, by the name of the moving sequence.
         flags: doubtful registrations.
+        not_compared: reason why the brain of a moving sequence was not compared with that of the reference, by name.
     """
 
     transforms: dict[str, Rigid] = field(default_factory=dict)
     judgements: dict[str, dict[str, float]] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
+    not_compared: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +207,8 @@ def _registered(preparer: Preparer, moving: _Image, fixed: _Image, found: Found)
     masks = (moving.brain, fixed.brain)
     judgement = judge(moving.volume, fixed.volume, transform, masks=masks, same_person=not to_atlas)
     found.judgements[moving.name if not to_atlas else ATLAS] = _figures(judgement)
+    if judgement.overlap is None and not to_atlas:
+        found.not_compared[moving.name] = _not_compared(preparer, moving, fixed)
     words = f"{moving.volume.name}: {moving.name} on {fixed.name}: {' '.join(judgement.reasons)}"
     refuses = preparer.preparation.doubtful is Doubtful.REFUSED
     if judgement.verdict is Verdict.FAILED or (judgement.verdict is Verdict.DOUBTFUL and refuses):
@@ -212,6 +216,19 @@ def _registered(preparer: Preparer, moving: _Image, fixed: _Image, found: Found)
     if judgement.verdict is Verdict.DOUBTFUL:
         found.flags.append(Flag(FlagKind.REGISTRATION, words, judgement.drift_mm, 0.0, DRIFT_DOUBTFUL_MM))
     return transform
+
+
+def _not_compared(preparer: Preparer, moving: _Image, fixed: _Image) -> str:
+    """Return why the brains of two sequences were not compared, in words."""
+    words = f"The brains of {moving.name} and {fixed.name} were not compared"
+    if preparer.stripper is None:
+        return f"{words}: no skull-stripper (stage 0) was given."
+    without = " and ".join(image.name for image in (moving, fixed) if image.brain is None)
+    made_for = ", ".join(preparer.stripper.contrasts) or "a contrast that it does not state"
+    return (
+        f"{words}: stage 0, {preparer.stripper.name}, is made for {made_for}, not for {without}. A stage 0 of any "
+        "contrast compares them."
+    )
 
 
 def _figures(judgement: Judgement) -> dict[str, float]:
