@@ -136,6 +136,10 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
     make_folder(folder.parent)
     with atomic_folder(folder, overwrite=True) as place:
         images, brain = _write(case, prepared, place)
+        if case.names.raw:
+            from brain_edge.jobs.preparing.description import write_sidecars
+
+            write_sidecars(case.names, prepared, place)
         if options.picture:
             _draw(case, prepared, preparer, place)
         record = StudyRecord(
