@@ -69,8 +69,9 @@ def command(
     or a BIDS dataset. The FILE of a DICOM series is its folder. Sequences: T1, T1C, T2, FLAIR, or those of --like. Each
     image is interpolated once. Without an atlas the study stays where T1C (or T1) is, at 1 mm.
 
-    OUT gets one folder per study (for a BIDS dataset, OUT may be BIDS/derivatives/NAME): images, transforms (ITK), brain mask, record and picture. --page writes all pictures
-    as one page. A finished study is kept. A failed study does not stop the others; the exit code is then 6.
+    OUT gets one folder per study: images, transforms (ITK), brain mask, record and picture. For a BIDS dataset, OUT may
+    be BIDS/derivatives/NAME. --page writes all pictures as one page. A finished study is kept. A failed study does not
+    stop the others; the exit code is then 6.
     """
     from brain_edge.cli.options import place_of
     from brain_edge.jobs.preparing.by_request import PrepareRequest, plan_preparation

@@ -17,7 +17,7 @@ from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.parts import Part
-from brain_edge.registration.atlas import ATLASES, recognised, require_atlas
+from brain_edge.registration.atlas import ATLASES, in_challenge_order, recognised, require_atlas
 from brain_edge.registration.judgement import DRIFT_DOUBTFUL_MM, Judgement, Verdict, judge
 from brain_edge.registration.library import import_simpleitk, without_bias
 from brain_edge.registration.refine import refined
@@ -135,7 +135,7 @@ def read_atlas(preparation: Preparation, path: Path) -> Volume:
     atlas = preparation.atlas
     if not atlas:
         raise UsageError("--atlas has no effect with this package, whose preparation has no atlas; remove --atlas")
-    volume = read_volume(path)
+    volume = in_challenge_order(read_volume(path))
     known = next((each for each in ATLASES if each.name == atlas.space), None)
     if known is not None:
         require_atlas(volume, known)
@@ -153,7 +153,7 @@ def atlas_of_file(path: Path) -> Atlas:
     Raises:
         InputError: the file cannot be read, or its grid is oblique or has several spacings.
     """
-    volume = read_volume(path)
+    volume = in_challenge_order(read_volume(path))
     grid = volume.geometry
     atlas = Atlas(
         space=_space_of(volume),

@@ -114,6 +114,14 @@ class TestRun:
         assert flag["value"] == record["volumes_ml"]["brain"]
         assert flag["value"] == pytest.approx(np.count_nonzero(found) * geometry.voxel_volume_ml)
 
+    def test_leaves_nothing_of_a_kept_study_on_a_full_disk(self, package, head, tmp_path, small_disk):
+        kept = small_disk / "kept"
+        words = refused(1, "run", package.folder, head, "-o", tmp_path / "mask.nii.gz", "--prepared", kept)
+        assert "the disk is full; free some space or choose a folder on another disk" in words
+        assert words.count("\n") == 1
+        assert list(kept.iterdir()) == []
+        assert list(tmp_path.glob("mask*")) == []
+
     def test_keeps_finished_cases_of_a_batch_unless_another_grid_is_asked_for(self, package, head, tmp_path):
         batch = ("run", package.folder, head.parent, "-o", tmp_path)
         succeed(*batch)
