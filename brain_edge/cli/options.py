@@ -96,6 +96,9 @@ stage_zero_option = click.option(
 atlas_option = click.option(
     "--atlas", type=_FOLDER, metavar="FILE", help="Image of the atlas that the preparation names."
 )
+prepared_option = click.option(
+    "--prepared", type=_FOLDER, metavar="FOLDER", help="Keep prepared studies in this folder for the next run."
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the package PKG if it exists already.")
 
 
@@ -104,10 +107,7 @@ def preparation_options(function: Decorated) -> Decorated:
     as_they_are = click.option(
         "--as-they-are", is_flag=True, help="Take the images as they are, without the preparation of the package."
     )
-    prepared = click.option(
-        "--prepared", type=_FOLDER, metavar="FOLDER", help="Keep prepared studies in this folder for the next run."
-    )
-    return atlas_option(prepared(as_they_are(function)))
+    return atlas_option(prepared_option(as_they_are(function)))
 
 
 PREPARATION_FIELDS: Final = ("atlas", "prepared", "as_they_are")

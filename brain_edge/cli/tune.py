@@ -15,6 +15,7 @@ from brain_edge.cli.options import (
     atlas_option,
     overwrite_option,
     place_of,
+    prepared_option,
     runtime_from,
     stage_zero_option,
     threads_option,
@@ -47,9 +48,10 @@ if TYPE_CHECKING:
 @overwrite_option
 @stage_zero_option
 @atlas_option
+@prepared_option
 @threads_option
 @quiet_option
-@runtime_from("threads", "stage_zero", "atlas", resident_graphs=2)
+@runtime_from("threads", "stage_zero", "atlas", "prepared", resident_graphs=2)
 def command(
     package: str | None,
     limits: LimitOptions,

@@ -297,7 +297,7 @@ READ = {
     # a preparation, and what it keeps for the next run
     *("prepare inputs", "prepare like", "prepare atlas", "prepare stage_zero", "batch-script stage_zero"),
     *(f"{command} atlas" for command in ("run", "bids", "evaluate", "quantize", "tune")),
-    *(f"{command} prepared" for command in ("run", "bids", "evaluate")),
+    *(f"{command} prepared" for command in ("run", "bids", "evaluate", "quantize", "tune")),
     *(
         "spec new source",
         "spec new weights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from cli_program import make_package, succeed
 from cohorts import file_entry, save_manifest
 from test_run import GRID, scanned
@@ -31,6 +32,23 @@ def test_a_raw_study_is_prepared_once_and_judged_where_its_reference_lies(tmp_pa
     (entry,) = (tmp_path / "kept").iterdir()
     before = entry.stat().st_mtime_ns
     assert succeed(*command).json["summaries"] == first["summaries"]
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()] == [before]
+
+
+@pytest.mark.full  # a whole quantise, with the imports of NNCF
+def test_what_a_search_has_prepared_is_there_for_the_next_command(tmp_path: Path):
+    package = make_package(tmp_path / "package", GRID)
+    write_image(scanned(), tmp_path / "head.nii.gz")
+    images = {"T1": file_entry(tmp_path / "head.nii.gz", tmp_path)}
+    entries = [CaseEntry(subject=str(split), split=split, inputs=images) for split in Split]
+    cohort = save_manifest(tmp_path, *entries, demo=True)
+    limits = ("--max-dice-drop", "0.4", "--max-disagreement", "0.9", "--min-int8-share", "0.01", "--no-gain")
+    kept = ("--prepared", tmp_path / "kept")
+    quantised = tmp_path / "int8"
+    succeed("quantize", package.folder, "--calibration", cohort, "-o", quantised, *limits, *kept, "-q")
+    (entry,) = (tmp_path / "kept").iterdir()
+    before = entry.stat().st_mtime_ns
+    succeed("evaluate", quantised, cohort, *kept, "-q")
     assert [path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()] == [before]
 
 
