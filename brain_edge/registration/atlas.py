@@ -2,7 +2,7 @@
 
 No atlas lies in this program. MNI152 is fetched for the demonstration, and SRI24 is the user's file (CC BY-SA 3.0).
 Three files of SRI24 with 240 x 240 x 155 voxels are in use. They show the same head at the same place in the world and
-differ in the order of their voxels: that of the challenges; that of the atlas' own site, which is put in this order; one
+differ in the order of their voxels: that of the challenges, that of the atlas' own site (put in this order), and one
 that is refused (github.com/BrainLesion/preprocessing, issue 116).
 """
 

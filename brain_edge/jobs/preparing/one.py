@@ -136,10 +136,6 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
     make_folder(folder.parent)
     with atomic_folder(folder, overwrite=True) as place:
         images, brain = _write(case, prepared, place)
-        if case.names.raw:
-            from brain_edge.jobs.preparing.description import write_sidecars
-
-            write_sidecars(case.names, prepared, place)
         if options.picture:
             _draw(case, prepared, preparer, place)
         record = StudyRecord(
@@ -208,6 +204,10 @@ def _prepared(case: RawCase, from_dicom: Mapping[str, Volume], preparer: Prepare
 
 def _write(case: RawCase, prepared: Prepared, place: Path) -> tuple[dict[str, str], str | None]:
     """Write images, transforms and brain mask; return the names of the images and of the mask."""
+    if case.names.raw:
+        from brain_edge.jobs.preparing.description import write_sidecars
+
+        write_sidecars(case.names, prepared, place)
     from brain_edge.registration.itk_file import write_itk
 
     images = {name: case.names.image(name) for name in prepared.study.volumes}
