@@ -157,6 +157,13 @@ def test_a_full_disk_leaves_nothing_of_the_study(package, studies, small_disk):
     assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
+def test_a_full_disk_is_named_where_one_study_alone_is_prepared(package, studies, small_disk):
+    out = small_disk / "out"
+    words = refused(1, "prepare", studies / "one", "-o", out, "--like", package.folder, "--no-picture")
+    assert f"{out / 'one' / 'one_t1.nii.gz'}: could not be written: the disk is full" in words
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
 def test_files_of_others_are_not_replaced(package, studies, tmp_path):
     (tmp_path / "out" / "one").mkdir(parents=True)
     (tmp_path / "out" / "one" / "notes.txt").write_text("mine")

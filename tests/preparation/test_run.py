@@ -119,6 +119,7 @@ class TestRun:
         words = refused(1, "run", package.folder, head, "-o", tmp_path / "mask.nii.gz", "--prepared", kept)
         assert "the disk is full; free some space or choose a folder on another disk" in words
         assert words.count("\n") == 1
+        assert ".partial" not in words
         assert list(kept.iterdir()) == []
         assert list(tmp_path.glob("mask*")) == []
 
