@@ -129,7 +129,9 @@ class Int8Space:
         return None if found is None else ran[history.index(found)]
 
     def title(self, choice: Trial) -> str:
-        """Describe the setting and the number of groups back in float."""
+        """Describe the setting and the layers back in float: their names, or their number of groups."""
+        if len(choice.reverted) == 1:
+            return f"{choice.setting.title}, {' and '.join(choice.reverted[0].layers)} back in float"
         groups = f", {len(choice.reverted)} group(s) of layers back in float" if choice.reverted else ""
         return choice.setting.title + groups
 
