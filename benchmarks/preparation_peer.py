@@ -28,7 +28,7 @@ from benchmarks.harness.in_turn import take_turns, times_as_fast
 from benchmarks.harness.measure import Contender
 from benchmarks.harness.preparation_sides import THREADS
 from benchmarks.harness.record import write_record
-from benchmarks.registration import GLIOMA, STRIPPED
+from benchmarks.registration import GLIOMA, STRIPPED, folder_of_heads
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.volume import Mask
 from brain_edge.io.nifti import read_numbers, read_volume, write_image
@@ -48,7 +48,7 @@ THREAD_VARIABLES: Final = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THRE
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), callback=folder_of_heads)
 @click.option("--site", "sites", multiple=True, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--stripper", type=click.Path(path_type=Path, exists=True), help="Package of a skull-stripper.")
 @click.option("--rounds", default=3, show_default=True)

@@ -88,6 +88,13 @@ class Moved(msgspec.Struct, frozen=True):
     judgement: Judgement
 
 
+def folder_of_heads(_context: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    """Refuse a folder without the glioma, for FOLDER of a benchmark."""
+    if not (value / GLIOMA).is_dir():
+        raise click.BadParameter(f"{value}: expected `mri` in the folder of BRAIN_EDGE_DATA", param=parameter)
+    return value
+
+
 @dataclass(frozen=True, eq=False)
 class Known:
     """A copy that was moved, the image that stayed, and how the copy was moved."""
@@ -98,7 +105,7 @@ class Known:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), callback=folder_of_heads)
 @click.option("--part", type=click.Choice(["published", "people", "movements"]), help="One part; all without it.")
 @click.option("--movements", default=200, show_default=True, help="Number of known movements.")
 @click.option("--done", type=click.Path(path_type=Path, dir_okay=False), help="Finished movements; the run goes on.")

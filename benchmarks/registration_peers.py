@@ -26,7 +26,15 @@ import numpy as np
 
 from benchmarks.harness.record import write_record
 from benchmarks.harness.registration_rivals import DISTRIBUTIONS, LIBRARIES, ONE_THREAD, Outcome
-from benchmarks.registration import GLIOMA, SEQUENCES, STRIPPED, corner_error_mm, correlation, known_movement
+from benchmarks.registration import (
+    GLIOMA,
+    SEQUENCES,
+    STRIPPED,
+    corner_error_mm,
+    correlation,
+    folder_of_heads,
+    known_movement,
+)
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.io.nifti import read_volume, write_image
 
@@ -75,7 +83,7 @@ class Found:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), callback=folder_of_heads)
 @click.option("--site", "given", multiple=True, metavar="[LIBRARY=]FOLDER", help="Folder of pip, for all or for one.")
 @click.option("--library", "libraries", multiple=True, type=click.Choice(list(LIBRARIES)), help="One of them; all.")
 @click.option("--movements", default=8, show_default=True, help="Number of known movements.")

@@ -33,7 +33,7 @@ HEAVY = {
         "cc3d": "image.components",
         "dask": "cluster.dask",
         "distributed": "cluster.dask",
-        "filelock": "jobs.batch.lock",
+        "filelock": "machine.file_lock",
         "fill_voids": "image.components",
         "fsspec": "cluster.store",
         "highdicom": "io.dicom.library",
@@ -288,7 +288,7 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 23_990
+MOST_LINES = 24_200
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
@@ -305,7 +305,9 @@ shard writes its part of the summary. An engine is chosen by name, and its code 
 of a NIfTI without nibabel, whose import took longer than that of OpenVINO. Compiled graphs are kept for the user within
 a size, and a strided stem in bytes is computed on the phases of its image. Sequences that are said to lie over each
 other are compared. What the hunt has found in a list of cases, in the layout of a batch and in a kept study is refused,
-and so are two patients in one study; OpenVINO's decoder of PyTorch is imported where openvino is.
+and so are two patients in one study; OpenVINO's decoder of PyTorch is imported where openvino is. A batch that lacks a
+stage 0 is refused before its first study, what killed processes have left among kept studies is found by locks that
+hold on every machine, and a record names the brains that were not compared.
 """
 
 

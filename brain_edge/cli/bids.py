@@ -153,6 +153,7 @@ def command(
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
     from brain_edge.jobs.bids.dataset import open_dataset
     from brain_edge.jobs.bids.description import prepare, require_place
+    from brain_edge.jobs.needs import require_stage_zero
     from brain_edge.jobs.outputs import require_apart
     from brain_edge.jobs.pictures.sheet import require_matplotlib
 
@@ -171,6 +172,7 @@ def command(
     require_preparation(opened.spec, runtime)
     runtime = with_stage_zero(opened, runtime)
     plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page, layout=batch.layout))
+    require_stage_zero(opened, plan.jobs, runtime)
     prepare(dataset, out, opened)
     for note in plan.notes:
         say(f"note: {note}", err=True)

@@ -69,8 +69,9 @@ def command(
     or a BIDS dataset. The FILE of a DICOM series is its folder. Sequences: T1, T1C, T2, FLAIR, or those of --like. Each
     image is interpolated once. Without an atlas the study stays where T1C (or T1) is, at 1 mm.
 
-    OUT gets one folder per study: images, transforms (ITK), brain mask, record and picture. --page writes all pictures
-    as one page. A finished study is kept. A failed study does not stop the others; the exit code is then 6.
+    OUT gets one folder per study: images, transforms (ITK), brain mask, record and picture. For a BIDS dataset, OUT may
+    be BIDS/derivatives/NAME. --page writes all pictures as one page. A finished study is kept. A failed study does not
+    stop the others; the exit code is then 6.
     """
     from brain_edge.cli.options import place_of
     from brain_edge.jobs.preparing.by_request import PrepareRequest, plan_preparation
@@ -111,6 +112,7 @@ def _run(plan: PreparePlan, telling: Telling, *, page: bool) -> None:
         from brain_edge.jobs.preparing.page import write_prepared_page
 
         write_prepared_page(results, plan.out)
+    _note_not_compared(results, telling)
     if telling.as_json:
         print_json([result.record for result in results if result.record])
     failed = [result for result in results if result.error is not None]
@@ -129,6 +131,13 @@ def _name_left_out(images: tuple[Path, ...]) -> None:
     if images:
         names = ", ".join(map(str, images))
         say(f"note: left out, because no sequence is at the end of the name: {names}", err=True)
+
+
+def _note_not_compared(results: list[PreparedCase], telling: Telling) -> None:
+    """Print once which brains were not compared, and why."""
+    records = [result.record for result in results if result.record is not None and not telling.quiet]
+    for words in dict.fromkeys(text for each in records for text in each.preparation.not_compared.values()):
+        say(f"note: {words}", err=True)
 
 
 def _tell(result: PreparedCase, telling: Telling) -> None:

@@ -185,6 +185,7 @@ def command(
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.batch import names_folder, plan_single, prepare_batch
     from brain_edge.jobs.generate import require_generator, require_segmenter, reseeded
+    from brain_edge.jobs.needs import require_stage_zero
     from brain_edge.jobs.outputs import require_apart
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
@@ -224,6 +225,7 @@ def command(
         return
     batch = choices.batch(outputs.mask, is_listed=cases is not None)
     planned = prepare_batch(cases or given, opened.spec, outputs, batch, series, page=choices.page)
+    require_stage_zero(opened, planned, runtime)
     _name_left_out(given)
     _announce(f"{len(planned)} case(s)", opened, telling)
     run_all(opened, planned, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)

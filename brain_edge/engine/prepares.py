@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def require_preparation(spec: ModelSpec, options: RuntimeOptions) -> None:
-    """Refuse what only a preparation takes where the package has none, and a wrong atlas, before any work.
+    """Refuse what only a preparation takes where there is none, and a wrong atlas, before any work.
 
     Raises:
         UsageError: an option would do nothing.
@@ -20,6 +20,10 @@ def require_preparation(spec: ModelSpec, options: RuntimeOptions) -> None:
     """
     given = {"--atlas": options.atlas, "--prepared": options.prepared}
     idle = [name for name, path in given.items() if path is not None]
+    if idle and options.as_they_are:
+        raise UsageError(
+            f"expected --as-they-are or {' and '.join(idle)}, got both; remove --as-they-are to prepare the images"
+        )
     if idle and not spec.preparation:
         has, it = ("has", "it") if len(idle) == 1 else ("have", "them")
         raise UsageError(f"{', '.join(idle)} {has} no effect with {spec.name}, which has no preparation; remove {it}")

@@ -185,11 +185,13 @@ class Segmenter:
         clock.lap("assemble")
         found = self._run_stages(start, clock, tick, keep=probabilities)
         mask = Mask(np.ascontiguousarray(found.frame.voxels[0]), start.geometry)
+        made = Segmentation(mask, (), found.probabilities, clock.elapsed_ms, found.member_agreement)
+        if prepared is not None:
+            made = _brought_back(made, prepared, on or given.reference, clock)
         flags = (*flags, *check_input(seen, self.spec.plausible), *check_stripped(seen, self.spec))
-        flags = (*flags, *check_mask(mask, self.spec))
+        made = replace(made, flags=(*flags, *check_mask(mask, self.spec, made.mask)))
         clock.lap("check")
-        made = Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
-        return made if prepared is None else _brought_back(made, prepared, on or given.reference, clock)
+        return made
 
     def registers(self, study: Study) -> bool:
         """Return True if the preparation of the model registers the sequences of a study, and judges the result."""

@@ -191,14 +191,18 @@ def _with_reference(study: Study, outputs: Outputs, spec: ModelSpec) -> Study:
     return Study(study.volumes, given)
 
 
-def read_study(inputs: Mapping[str, Path], spec: ModelSpec | None = None) -> Study:
+def read_study(
+    inputs: Mapping[str, Path], spec: ModelSpec | None = None, chosen: Mapping[str, str] | None = None
+) -> Study:
     """Read the sequences of a case from files or DICOM series; the first sequence gives the output grid.
 
     Args:
         inputs: path per sequence.
         spec: model whose contrasts choose the series, as in `brain_edge.io.inputs.series_of`.
+        chosen: UID or contrast of the series that the user chose, by sequence.
     """
-    return _read(inputs, series_of(inputs, {}, {} if spec is None else spec.contrasts))
+    contrasts, registers = ({}, False) if spec is None else (spec.contrasts, bool(spec.preparation))
+    return _read(inputs, series_of(inputs, chosen or {}, contrasts, registers=registers))
 
 
 def assign_inputs(given: Iterable[NamedInput], spec: TakesSequences) -> dict[str, Path]:

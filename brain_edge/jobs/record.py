@@ -58,7 +58,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         series: DICOM series that was read, per sequence.
         mask: file that was written; `brain`, `probabilities` and `picture` are None unless requested.
         border_mm: width of the margin around the mask; the flags are those of the mask without the margin.
-        volumes_ml: volume by label name.
+        volumes_ml: volume by label name, counted in `mask` on its grid, as in the flags of volumes.
         member_agreement: Dice, by label name, of the ensemble's mask with the member (or mirroring) that differs most;
             empty if a network runs once.
         flags: implausible properties.

@@ -154,20 +154,38 @@ def remove_all_leftovers(folder: Path) -> None:
 
 
 def _remove_partials(folder: Path, names: set[str] | None, *, alone: bool) -> None:
-    from brain_edge.machine.process import is_running
-
-    for path in _listed(folder):
+    for path in listed(folder):
         found = _PARTIAL.fullmatch(path.name)
         if found is None or (names is not None and found[2] not in names):
             continue
-        process = int(found[1], 16)
-        # a container that is started again gives the same number to another process, for one to this
-        if alone or process == os.getpid() & _MOST_PROCESS or not is_running(process):
-            with suppress(OSError):  # another user's; or open, on Windows
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        if alone or is_leftover(path):
+            remove_partial(path)
 
 
-def _listed(folder: Path) -> list[Path]:
+def is_partial(path: Path) -> bool:
+    """Return True for the hidden name of a file or folder that was being written."""
+    return _PARTIAL.fullmatch(path.name) is not None
+
+
+def is_leftover(path: Path) -> bool:
+    """Return True for a hidden name whose process does not run on this machine."""
+    from brain_edge.machine.process import is_running
+
+    found = _PARTIAL.fullmatch(path.name)
+    if found is None:
+        return False
+    process = int(found[1], 16)
+    # a container that is started again gives the same number to another process, for one to this
+    return process == os.getpid() & _MOST_PROCESS or not is_running(process)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove a partial file or folder, as far as this user may."""
+    with suppress(OSError):  # another user's; or open, on Windows
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def listed(folder: Path) -> list[Path]:
     """Return the entries of a folder; none if the folder is missing or may not be listed."""
     try:
         return list(folder.iterdir())

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain_edge.errors import UsageError
+from brain_edge.errors import OutputError, UsageError
 from brain_edge.machine.atomic import flush, in_words, partial_name, remove_leftovers, require_no_file
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
                 if file.is_file():
                     flush(file)
             _swap_in(partial, target, overwrite=overwrite)
-        except BaseException:  # after an interrupt, too, no folder is left
+        except BaseException as error:  # after an interrupt, too, no folder is left
             shutil.rmtree(partial, ignore_errors=True)  # the error under way is the one to report
+            if isinstance(error, OutputError):  # of a file in the hidden folder, whose name means nothing to a reader
+                raise OutputError(str(error).replace(str(partial), str(path))) from error
             raise
 
 

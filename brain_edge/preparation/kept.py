@@ -7,6 +7,7 @@ entry appears whole or not at all.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,8 +16,10 @@ import numpy as np
 from brain_edge.errors import InputError, UsageError
 from brain_edge.image.volume import Mask, Study
 from brain_edge.io.nifti import read_numbers, read_volume, write_image, write_mask
+from brain_edge.machine.atomic import partial_name
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.owned import owned, remove_unowned
 from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.parts import Part
 from brain_edge.preparation.prepared import Prepared
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.preparation import Preparation
 
-FORMAT: Final = "3"
+FORMAT: Final = "4"
 """Version of the entries; another version is another name."""
 RECORD: Final = "preparation.json"
 BRAIN: Final = "brain.nii.gz"
@@ -56,10 +59,14 @@ def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapp
 def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
     """Write a prepared study to its place in a folder that exists; return it as the next run will read it.
 
+    What killed processes have left in the folder is removed first, and nothing that a living process writes.
+
     Raises:
         OutputError: the folder cannot be written to, or the disk is full; no part of the entry is left.
     """
-    with atomic_folder(entry, overwrite=True) as folder:
+    remove_unowned(entry.parent)
+    draft = partial_name(entry.resolve())
+    with owned(draft), atomic_folder(entry, overwrite=True, draft=draft) as folder:
         for name, volume in prepared.study.volumes.items():
             write_image(volume, folder / f"{name}.nii.gz")
         if prepared.brain is not None:
@@ -67,7 +74,8 @@ def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
         record = msgspec.json.encode(record_of(prepared, preparation))
         (folder / RECORD).write_bytes(msgspec.json.format(record, indent=2))
         (folder / DIGEST).write_text(_digest(folder), "ascii")
-    return kept(entry, prepared.scanned) or prepared
+    found = kept(entry, prepared.scanned)
+    return prepared if found is None else replace(found, elapsed_ms=prepared.elapsed_ms)
 
 
 def kept(entry: Path, study: Study) -> Prepared | None:
@@ -108,6 +116,7 @@ def _read(entry: Path, study: Study) -> Prepared:
         record.flags,
         record.judgements,
         record.made_by,
+        not_compared=record.not_compared,
     )
 
 

@@ -41,7 +41,8 @@ class Prepared:
         flags: doubtful findings.
         judgements: figures of each registration, by the name of the moving sequence.
         made_by: what made the study: name and version of the library, digest of stage 0, hash of the atlas.
-        elapsed_ms: time of each part, ms.
+        elapsed_ms: time of each part, ms; empty for a study that was kept from an earlier run.
+        not_compared: reason why the brain of a sequence was not compared with that of the reference, by sequence.
     """
 
     study: Study
@@ -53,6 +54,7 @@ class Prepared:
     judgements: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     made_by: Mapping[str, str] = field(default_factory=dict)
     elapsed_ms: Mapping[str, float] = field(default_factory=dict)
+    not_compared: Mapping[str, str] = field(default_factory=dict)
 
     def volume_of(self, name: str) -> Volume:
         """Return the image whose grid a mask is to have.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from brain_edge.errors import UsageError
+from brain_edge.errors import BrainEdgeError, UsageError
 from brain_edge.preparation.checks import require_volumes
 from brain_edge.preparation.parts import Part, missing_parts, reference_of
 from brain_edge.preparation.prepared import Prepared, require_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from brain_edge.image.contrast import Contrast
@@ -112,3 +112,23 @@ class Preparer:
     def brain_sequence(self, study: Study) -> str:
         """Return the sequence in which stage 0 finds the brain."""
         return self.shown if self.shown in study.volumes and self.shown else reference_of(study, self.preparation)
+
+
+def require_stripper(preparation: Preparation, reads: Iterable[Callable[[], Study]]) -> None:
+    """Refuse studies, before any work, if there is no skull-stripper and the first study shows a skull.
+
+    Args:
+        preparation: preparation of the studies.
+        reads: function that reads each study; a study that is refused by itself is left to its turn.
+
+    Raises:
+        UsageError: the study shows a skull.
+        MissingExtraError: the library of the registration is not installed.
+    """
+    for read in reads if preparation.removes_skull else ():
+        try:
+            missing = missing_parts(read(), preparation)
+        except BrainEdgeError:
+            continue  # its turn comes, and tells the reason
+        Preparer(preparation, {}, 1).require(missing)
+        return

@@ -25,7 +25,9 @@ class PreparationRecord(msgspec.Struct, frozen=True, kw_only=True):
         judgements: figures of each registration, by the name of the moving sequence.
         made_by: name and version of the library, digest of stage 0, hash of the atlas.
         flags: doubtful findings.
-        elapsed_ms: time of each part, ms.
+        elapsed_ms: time of each part, ms; empty if nothing was missing, or if the study was kept from an earlier run.
+        not_compared: reason why the brain that stage 0 finds in a sequence was not compared with that of the reference,
+            by the name of the sequence.
     """
 
     space: str
@@ -36,6 +38,7 @@ class PreparationRecord(msgspec.Struct, frozen=True, kw_only=True):
     made_by: dict[str, str]
     flags: tuple[Flag, ...]
     elapsed_ms: dict[str, float]
+    not_compared: dict[str, str] = {}
 
 
 def record_of(prepared: Prepared, preparation: Preparation) -> PreparationRecord:
@@ -49,4 +52,5 @@ def record_of(prepared: Prepared, preparation: Preparation) -> PreparationRecord
         made_by=dict(prepared.made_by),
         flags=prepared.flags,
         elapsed_ms=dict(prepared.elapsed_ms),
+        not_compared=dict(prepared.not_compared),
     )

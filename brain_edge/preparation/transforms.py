@@ -17,7 +17,7 @@ from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.parts import Part
-from brain_edge.registration.atlas import ATLASES, recognised, require_atlas
+from brain_edge.registration.atlas import ATLASES, in_challenge_order, recognised, require_atlas
 from brain_edge.registration.judgement import DRIFT_DOUBTFUL_MM, Judgement, Verdict, judge
 from brain_edge.registration.library import import_simpleitk, without_bias
 from brain_edge.registration.refine import refined
@@ -50,11 +50,13 @@ class Found:
             scanned; empty if nothing moves.
         judgements: figures of each registration, by the name of the moving sequence.
         flags: doubtful registrations.
+        not_compared: reason why the brain of a moving sequence was not compared with that of the reference, by name.
     """
 
     transforms: dict[str, Rigid] = field(default_factory=dict)
     judgements: dict[str, dict[str, float]] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
+    not_compared: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +135,7 @@ def read_atlas(preparation: Preparation, path: Path) -> Volume:
     atlas = preparation.atlas
     if not atlas:
         raise UsageError("--atlas has no effect with this package, whose preparation has no atlas; remove --atlas")
-    volume = read_volume(path)
+    volume = in_challenge_order(read_volume(path))
     known = next((each for each in ATLASES if each.name == atlas.space), None)
     if known is not None:
         require_atlas(volume, known)
@@ -151,7 +153,7 @@ def atlas_of_file(path: Path) -> Atlas:
     Raises:
         InputError: the file cannot be read, or its grid is oblique or has several spacings.
     """
-    volume = read_volume(path)
+    volume = in_challenge_order(read_volume(path))
     grid = volume.geometry
     atlas = Atlas(
         space=_space_of(volume),
@@ -205,6 +207,8 @@ def _registered(preparer: Preparer, moving: _Image, fixed: _Image, found: Found)
     masks = (moving.brain, fixed.brain)
     judgement = judge(moving.volume, fixed.volume, transform, masks=masks, same_person=not to_atlas)
     found.judgements[moving.name if not to_atlas else ATLAS] = _figures(judgement)
+    if judgement.overlap is None and not to_atlas:
+        found.not_compared[moving.name] = _not_compared(preparer, moving, fixed)
     words = f"{moving.volume.name}: {moving.name} on {fixed.name}: {' '.join(judgement.reasons)}"
     refuses = preparer.preparation.doubtful is Doubtful.REFUSED
     if judgement.verdict is Verdict.FAILED or (judgement.verdict is Verdict.DOUBTFUL and refuses):
@@ -212,6 +216,19 @@ def _registered(preparer: Preparer, moving: _Image, fixed: _Image, found: Found)
     if judgement.verdict is Verdict.DOUBTFUL:
         found.flags.append(Flag(FlagKind.REGISTRATION, words, judgement.drift_mm, 0.0, DRIFT_DOUBTFUL_MM))
     return transform
+
+
+def _not_compared(preparer: Preparer, moving: _Image, fixed: _Image) -> str:
+    """Return why the brains of two sequences were not compared, in words."""
+    words = f"The brains of {moving.name} and {fixed.name} were not compared"
+    if preparer.stripper is None:
+        return f"{words}: no skull-stripper (stage 0) was given."
+    without = " and ".join(image.name for image in (moving, fixed) if image.brain is None)
+    made_for = ", ".join(preparer.stripper.contrasts) or "a contrast that it does not state"
+    return (
+        f"{words}: stage 0, {preparer.stripper.name}, is made for {made_for}, not for {without}. A stage 0 of any "
+        "contrast compares them."
+    )
 
 
 def _figures(judgement: Judgement) -> dict[str, float]:

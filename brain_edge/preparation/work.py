@@ -101,6 +101,7 @@ class _Work:
             found.judgements,
             self.made_by(),
             self.elapsed_ms,
+            found.not_compared,
         )
 
     def _brains(self) -> dict[str, Mask]:

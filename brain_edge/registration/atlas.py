@@ -1,13 +1,14 @@
 """Known atlases: recognised by grid and content; a wrong one is refused with the names of what is known.
 
 No atlas lies in this program. MNI152 is fetched for the demonstration, and SRI24 is the user's file (CC BY-SA 3.0).
-Two files of SRI24 with 240 x 240 x 155 voxels are in use. They show the same head at the same place in the world and
-differ in the order of their voxels (github.com/BrainLesion/preprocessing, issue 116).
+Three files of SRI24 with 240 x 240 x 155 voxels are in use. They show the same head at the same place in the world and
+differ in the order of their voxels: that of the challenges, that of the atlas' own site (put in this order), and one
+that is refused (github.com/BrainLesion/preprocessing, issue 116).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -60,8 +61,17 @@ MNI152: Final = Atlas(
 SRI24: Final = Atlas("SRI24", _grid((240, 240, 155), (-1, -1, 1), (0, 239, 0)), (-118, 104, 74), "CC BY-SA 3.0")
 ATLASES: Final = (MNI152, SRI24)
 
+SRI24_AS_PUBLISHED: Final = _grid((240, 240, 155), (-1, 1, 1), (0, 0, 0))
+"""Grid of SRI24 as its own site publishes it (`spgr.nii`): the same place in the world, rows in the other direction."""
 SRI24_AS_RAS: Final = _grid((240, 240, 155), (1, 1, 1), (-239, 0, 0))
 """Grid of the other file of SRI24, which BraTS Toolkit and its successors carried."""
+
+
+def in_challenge_order(volume: Volume) -> Volume:
+    """Return SRI24 as its own site publishes it in the order of the challenges; any other image as it is."""
+    if not volume.geometry.same_grid(SRI24_AS_PUBLISHED):
+        return volume
+    return replace(volume, voxels=np.ascontiguousarray(volume.voxels[:, ::-1]), geometry=SRI24.grid)
 
 
 def require_atlas(volume: Volume, atlas: Atlas) -> Volume:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -192,13 +192,23 @@ def head_share(reference: Volume, other: Geometry) -> float:
     return share_inside(voxels, reference.geometry, other)
 
 
-def check_mask(mask: Mask, spec: ModelSpec) -> tuple[Flag, ...]:
-    """Return the flags of a label map: for an empty map, else for each label that has a plausible range."""
-    if not mask.labels.any():
+def check_mask(mask: Mask, spec: ModelSpec, given: Mask | None = None) -> tuple[Flag, ...]:
+    """Return the flags of a label map: for an empty map, else for each label that has a plausible range.
+
+    Args:
+        mask: labels on the grid of the images that the network saw; pieces and borders are judged there, because thick
+            slices tear a label apart.
+        spec: model with the ranges.
+        given: the same labels on the grid that the user gets, whose volumes are judged, as the user counts them; the
+            mask itself without a grid of its own.
+    """
+    given = mask if given is None else given
+    if not given.labels.any():
         if spec.may_be_empty:
             return ()
         return (Flag(FlagKind.EMPTY, f"the mask is empty; {spec.name} found nothing in this image", 0.0, 0.0, 0.0),)
-    return tuple(flag for limits in spec.plausible.labels for flag in _check_label(mask, limits, spec))
+    flags = ((*_check_volume(given, each, spec), *_check_label(mask, each, spec)) for each in spec.plausible.labels)
+    return tuple(chain.from_iterable(flags))
 
 
 def is_empty(flags: tuple[Flag, ...]) -> bool:
@@ -213,14 +223,17 @@ def border_share(label: LabelArray) -> float:
     return (total - inner) / total if total else 0.0
 
 
-def _check_label(mask: Mask, limits: PlausibleLabel, spec: ModelSpec) -> Iterator[Flag]:
-    name = spec.label_names()[limits.label]
-    present = mask.labels == limits.label
+def _check_volume(mask: Mask, limits: PlausibleLabel, spec: ModelSpec) -> Iterator[Flag]:
     low, high = limits.volume_ml
     volume_ml = mask.volume_ml(limits.label)
     if not low <= volume_ml <= high:
-        words = f"{name} of {volume_ml:.1f} ml, expected {low:g} to {high:g} ml"
+        words = f"{spec.label_names()[limits.label]} of {volume_ml:.1f} ml, expected {low:g} to {high:g} ml"
         yield Flag(FlagKind.VOLUME, words, volume_ml, low, high, limits.label)
+
+
+def _check_label(mask: Mask, limits: PlausibleLabel, spec: ModelSpec) -> Iterator[Flag]:
+    name = spec.label_names()[limits.label]
+    present = mask.labels == limits.label
     if limits.max_border_share is not None and (share := border_share(present)) > limits.max_border_share:
         words = f"{share:.1%} of {name} lies on the border of the image, expected at most {limits.max_border_share:.1%}"
         yield Flag(FlagKind.BORDER, words, share, 0.0, limits.max_border_share, limits.label)

@@ -125,6 +125,7 @@ def run_batch(
     from brain_edge.jobs.batch.engines import EngineChoice
     from brain_edge.jobs.batch.shard import parse_shard
     from brain_edge.jobs.layout import Layout
+    from brain_edge.jobs.needs import require_stage_zero
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.jobs.pictures.batch_page import write_batch_page
     from brain_edge.package import open_package
@@ -158,6 +159,7 @@ def run_batch(
     opened = open_package(package, expect_digest)
     _require_runnable(opened, folders, options, allow_untrained=allow_untrained)
     planned = prepare_batch(given, opened.spec, folders, batch, page=page)
+    require_stage_zero(opened, planned, options)
     ended = []
     with closing(run_batch(opened, planned, batch, options)) as results:
         for result in results:

@@ -201,6 +201,13 @@ def test_the_share_of_an_older_cpu_is_what_min_int8_share_binds(fp32: ModelPacka
 
 
 @x86
+def test_the_share_of_a_trial_is_the_smallest_of_all_cpus():
+    """Also where the tests run on the oldest one, which nothing is measured for again."""
+    older = [IsaRecord(isa=Isa.AVX2, verified=True, int8_share=share) for share in (0.4, None)]
+    assert space.least_share(0.9, older) == 0.4
+    assert space.least_share(0.3, older) == 0.3
+
+
 def test_the_share_in_the_package_is_that_of_an_older_cpu(int8: ModelPackage):
     evidence = found(int8)
     assert evidence.int8_share == pytest.approx(SHARE)

@@ -140,13 +140,13 @@ def test_a_contrast_agent_changes_t1_only(scanner: Contrast):
 
 
 NAMED = {
-    T1: "T1 t1w T1n t1-weighted",
+    T1: "T1 t1w T1n t1-weighted T1-FLASH t1_fla",
     T1C: "T1C T1c t1ce T1Gd T1_POST t1-ce T1post",
     T2: "T2 t2w T2W",
-    FLAIR: "FLAIR flair t2f T2-FLAIR",
+    FLAIR: "FLAIR flair t2f T2-FLAIR fla FLA t2_fla",
     PD: "PD pdw PDw proton-density",
     T2STAR: "T2* T2star T2starw",
-    None: "T10 T1map t2map image bold dwi channel T1x any other",
+    None: "T10 T1map t2map image bold dwi channel T1x any other flash fl flat fla3",
 }
 
 
@@ -161,7 +161,7 @@ WORDS = {
     T1C: "T1C; t1ce",
     T2: "Ax T2 FSE; T2W_TSE; t2_blade_tra; T2 HASTE; T2_SPACE_sag_p2_iso; AX T2 FRFSE",
     FLAIR: "Ax T2 FLAIR; T2 FLAIR CUBE; t2_tirm_tra_dark-fluid_fs; 3D_FLAIR; FLAIR_longTR; sag t2 space dark fluid",
-    T2STAR: "t2_fl2d_tra_hemo; SWI_Images; AX SWAN; T2* GRE; t2star",
+    T2STAR: "t2_fl2d_tra_hemo; t2_flash_tra; SWI_Images; AX SWAN; T2* GRE; t2star",
     PD: "PD_TSE; AX PD; proton density",
     OTHER: "ep2d_diff_3scan_trace; DWI b1000; MP2RAGE; 3D TOF; DSC perfusion; STIR cor; ADC (10^-6 mm^2/s); T1 rho",
 }
@@ -282,9 +282,10 @@ def test_words_that_name_two_contrasts_name_none(text: str):
 FILES = {
     T1: "T1_biascorr_restore IXI002-Guys-0828-T1 T1_to_FLAIR p1_t1_native sub-flair_T1w sub-01_acq-T2spc_T1w T1_1mm",
     T1C: "UPENN-GBM-00001_11_T1GD UCSF-PDGM-0004_T1c_bias MRHR_T1_AX_POST_GAD_SE_13 sub-01_ce-gad_T1w p1_T1_post",
-    FLAIR: "UCSF-PDGM-0004_FLAIR_bias sub-01_acq-T1_FLAIR sub-01_ce-gad_FLAIR BraTS-GLI-00000-000-t2f",
+    FLAIR: "UCSF-PDGM-0004_FLAIR_bias sub-01_acq-T1_FLAIR sub-01_ce-gad_FLAIR BraTS-GLI-00000-000-t2f "
+    "p1_fla FLAIR_AX_SE_IR_5_tir2d1_21_fla",
     OTHER: "sub-01_part-phase_T1w sub-01_T1map p1_adc p1_dwi p1_T1rho_x",
-    None: "head T1_perf T1_post-op_T2 p1_T1_T2 PD01 brain_final",
+    None: "head T1_perf T1_post-op_T2 p1_T1_T2 PD01 brain_final p1_flash",
 }
 
 

@@ -93,6 +93,17 @@ def test_a_case_with_another_image_a_missing_one_or_a_missing_output_is_run(tmp_
     assert found(unread, job, tmp_path) is Standing.OPEN, "two images that cannot be read are not one image"
 
 
+def test_a_case_whose_image_cannot_be_read_any_more_is_run(tmp_path: Path):
+    """A folder in its place, of the recorded size: a user of all rights cannot read a folder either."""
+    job, image = job_in(tmp_path), tmp_path / "head.nii"
+    record = record_of(job, tmp_path)
+    image.unlink()
+    image.mkdir()
+    of_its_size = msgspec.structs.replace(record.inputs["T1"], size_bytes=image.stat().st_size)
+    record = msgspec.structs.replace(record, inputs={"T1": of_its_size})
+    assert found(record, job, tmp_path) is Standing.OPEN
+
+
 def test_an_output_that_is_not_what_was_written_is_somebodys(tmp_path: Path):
     """Of the same length, so that the length does not tell; and one that no record knows."""
     job = job_in(tmp_path)

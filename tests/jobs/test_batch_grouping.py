@@ -23,7 +23,7 @@ SPELLINGS = {
     "T1": ("T1", "t1", "T1W", "T1w", "t1n"),
     "T1C": ("T1C", "T1ce", "T1GD", "T1Post", "t1c"),
     "T2": ("T2", "t2w"),
-    "FLAIR": ("FLAIR", "flair", "t2f"),
+    "FLAIR": ("FLAIR", "flair", "t2f", "fla"),
 }
 
 

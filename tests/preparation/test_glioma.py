@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.metrics import dice
 from brain_edge.image.volume import Mask, Study
 from brain_edge.io.nifti import read_numbers, read_volume
@@ -42,7 +43,7 @@ BRAINS = "tcga_fg_6692/published_masks/hdbet_{}.nii.gz"
 class Published:
     """The published brain masks of the raw heads, made by HD-BET, in place of a stage 0."""
 
-    name, digest, contrasts = "HD-BET", "published", ()
+    name, digest, contrasts = "HD-BET", "published", (Contrast.ANY,)
 
     def __init__(self, mri: Callable[[str], Path]) -> None:
         self.mri = mri
@@ -71,6 +72,17 @@ def test_each_sequence_is_like_the_published_one(prepared, mri, name):
     brain = published > 0
     found = np.corrcoef(prepared.study.volumes[name].voxels[brain], published[brain])[0, 1]
     assert found >= LEAST[name]
+
+
+def test_the_brain_of_each_sequence_is_compared_with_that_of_the_reference(prepared):
+    assert {name: "overlap" in figures for name, figures in prepared.judgements.items()} == {
+        "T1": True,
+        "T2": True,
+        "FLAIR": True,
+        "atlas": True,
+    }
+    assert prepared.not_compared == {}
+    assert min(figures["overlap"] for name, figures in prepared.judgements.items() if name != "atlas") >= 0.9
 
 
 def test_the_brain_lies_where_the_published_one_lies(prepared, mri):

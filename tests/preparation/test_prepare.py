@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from bids_dataset import phantom_dataset
+from bids_dataset import contents, phantom_dataset, validate
 from cli_program import brain_edge as program
 from cli_program import make_package, refused, save_phantom, succeed
 from scipy.ndimage import gaussian_filter
@@ -18,13 +19,15 @@ from test_run import GRID, scanned
 
 import brain_edge
 from brain_edge.errors import InputError
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.volume import Volume
+from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import write_image
 from brain_edge.jobs.preparing.cases import find_cases
 from brain_edge.jobs.preparing.wanted import of_four
 from brain_edge.preparation.parts import Part
 from brain_edge.preparation.preparer import Preparer
+from brain_edge.preparation.record import record_of
 from brain_edge.registration.itk_file import read_itk
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.package import ModelPackage
+    from brain_edge.spec.plausibility import Flag
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,12 @@ def test_a_study_that_fails_leaves_nothing_and_does_not_stop_the_others(package,
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["two"]
 
 
+def test_without_a_stage_0_all_studies_are_refused_at_once(studies, tmp_path):
+    words = refused(2, "prepare", studies, "-o", tmp_path / "out", "--no-picture")
+    assert words.count("give --stage-zero PKG") == words.count("error:") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_images_of_one_sequence_are_refused(package, studies, tmp_path):
     save_phantom(studies / "one" / "t1w.nii.gz")
     words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
@@ -147,6 +157,13 @@ def test_a_full_disk_leaves_nothing_of_the_study(package, studies, small_disk):
     assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
+def test_a_full_disk_is_named_where_one_study_alone_is_prepared(package, studies, small_disk):
+    out = small_disk / "out"
+    words = refused(1, "prepare", studies / "one", "-o", out, "--like", package.folder, "--no-picture")
+    assert f"{out / 'one' / 'one_t1.nii.gz'}: could not be written: the disk is full" in words
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
 def test_files_of_others_are_not_replaced(package, studies, tmp_path):
     (tmp_path / "out" / "one").mkdir(parents=True)
     (tmp_path / "out" / "one" / "notes.txt").write_text("mine")
@@ -184,6 +201,58 @@ def test_a_dataset_gets_the_names_of_bids_derivatives(package, tmp_path):
     assert (folder / "sub-01_ses-1_T1w_from-orig_to-reference_mode-image_xfm.txt").is_file()
     record = json.loads((folder / "sub-01_ses-1_preparation.json").read_bytes())
     assert record["images"] == {"T1": "sub-01_ses-1_space-reference_desc-preproc_T1w.nii.gz"}
+
+
+def tree(folder: Path) -> set[str]:
+    """The files and folders of a dataset."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """A raw dataset of one visit."""
+    raw = phantom_dataset(tmp_path / "raw", ["sub-01_T1w"])
+    write_image(scanned(), raw / "sub-01/anat/sub-01_T1w.nii.gz")
+    return raw
+
+
+def test_prepared_images_may_be_the_derivatives_of_their_dataset(package, dataset):
+    before = contents(dataset)
+    out = dataset / "derivatives" / "prepared"
+    command = ("prepare", dataset, "-o", out, "--like", package.folder, "--no-picture")
+    assert "new; T1" in succeed(*command).out
+    said = json.loads((out / "dataset_description.json").read_bytes())
+    assert (said["DatasetType"], said["GeneratedBy"][0]["Name"]) == ("derivative", "brain-edge prepare")
+    assert said["SourceDatasets"] == [{"URL": "../.."}]
+    assert validate(out)["error"] == set()
+    assert before.items() <= contents(dataset).items()
+    again = succeed(*command)  # its own results are no studies
+    assert again.out.count("kept; T1") == len(again.out.splitlines()) == 1
+    words = refused(3, "prepare", out, "-o", dataset.parent / "out", "--like", package.folder, "--no-picture")
+    assert "expected a raw dataset, got the DatasetType 'derivative'" in words
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (".", "the output folder is the raw dataset, which is only read"),
+        ("sub-01", "the output folder lies in the raw dataset"),
+        ("sub-01/anat", "the output folder lies in the raw dataset"),
+        ("derivatives", "where BIDS puts derivatives"),
+        ("..", "the output folder contains the raw dataset"),
+        ("derivatives/link", "the output folder lies in the raw dataset"),
+        ("derivatives/others", "expected a new folder or prepared images, got fmriprep; choose another folder"),
+    ],
+)
+def test_no_other_place_in_a_dataset_is_taken(package, dataset, place, reason):
+    (dataset / "derivatives" / "others").mkdir(parents=True)
+    (dataset / "derivatives" / "link").symlink_to(dataset / "sub-01", target_is_directory=True)
+    others = {"Name": "x", "BIDSVersion": "1.11.1", "DatasetType": "derivative", "GeneratedBy": [{"Name": "fmriprep"}]}
+    (dataset / "derivatives" / "others" / "dataset_description.json").write_text(json.dumps(others))
+    before, files = contents(dataset), tree(dataset)
+    command = ("prepare", dataset, "-o", dataset / place, "--like", package.folder, "--no-picture", "--overwrite")
+    assert reason in refused(2, *command)
+    assert (contents(dataset), tree(dataset)) == (before, files)
 
 
 def test_a_package_without_a_preparation_is_refused(studies, tmp_path):
@@ -261,6 +330,41 @@ def test_a_moved_sequence_is_found_and_interpolated_onto_the_grid():
     assert prepared.study.volumes["T2"].geometry.same_grid(prepared.study.volumes["T1"].geometry)
     assert prepared.parts == (Part.SEQUENCES, Part.GRID)
     assert set(prepared.judgements) == {"T2"}
+
+
+@dataclass(frozen=True)
+class Ball:
+    """A stage 0 that takes for a brain what differs from the first corner of an image."""
+
+    contrasts: tuple[Contrast, ...]
+    name: str = "ball"
+    digest: str = "0"
+
+    def __call__(self, volume: Volume) -> tuple[Mask, tuple[Flag, ...]]:
+        return Mask((volume.voxels != volume.voxels[0, 0, 0]).astype(np.uint8), volume.geometry), ()
+
+
+@pytest.mark.parametrize("contrast", [Contrast.T1W, Contrast.ANY])
+def test_brains_are_compared_as_far_as_stage_0_is_made_for_them(monkeypatch, contrast):
+    """The search is left out: the images lie over each other."""
+    monkeypatch.setattr("brain_edge.preparation.transforms.register", lambda *_images, **_options: Rigid.identity())
+    monkeypatch.setattr("brain_edge.preparation.work.is_stripped", lambda _study: False)
+    fixed = blobs()
+    study = brain_edge.Study.of(T1=fixed, T2=Volume(500 - fixed.voxels, fixed.geometry, "T2"))
+    contrasts = {"T1": (Contrast.T1W,), "T2": (Contrast.T2W,)}
+    prepared = Preparer(Preparation(references=("T1",), spacing_mm=2.0), contrasts, 1, stripper=Ball((contrast,)))(
+        study
+    )
+    if contrast is Contrast.ANY:
+        assert prepared.judgements["T2"]["overlap"] > 0.99
+        assert prepared.not_compared == {}
+    else:
+        assert "overlap" not in prepared.judgements["T2"]
+        assert prepared.not_compared["T2"] == (
+            "The brains of T2 and T1 were not compared: stage 0, ball, is made for T1w, not for T2. A stage 0 of any "
+            "contrast compares them."
+        )
+        assert record_of(prepared, Preparation(references=("T1",))).not_compared == prepared.not_compared
 
 
 @pytest.mark.full  # three seconds; registration/test_register refuses the same

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -182,10 +185,22 @@ class TestKept:
         assert np.array_equal(again.study.volumes["T1"].voxels, prepared.study.volumes["T1"].voxels)
         assert np.array_equal(again.transforms["T1"].matrix, TURN)
         assert record_of(written, STRIPPED) == record_of(again, STRIPPED)
+        assert again.elapsed_ms == {}
+        timed = keep(replace(prepared, elapsed_ms={"registration": 1.0}), STRIPPED, entry)
+        assert timed.elapsed_ms == {"registration": 1.0}
         changed = Volume(prepared.scanned.volumes["T1"].voxels + 1, prepared.scanned.geometry)
         assert entry_of(tmp_path, Study.of(T1=changed), STRIPPED, {"registration": "1"}) != entry
         assert entry_of(tmp_path, prepared.scanned, STRIPPED, {"registration": "2"}) != entry
         assert entry_of(tmp_path, prepared.scanned, Preparation(references=("T1",)), {"registration": "1"}) != entry
+
+    def test_what_a_killed_process_has_left_goes_when_the_next_study_is_kept(self, tmp_path):
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        (tmp_path / f".partial-{dead.pid:06x}00-{'0' * 32}").mkdir()
+        prepared = TestWayBack().prepared()
+        entry = entry_of(tmp_path, prepared.scanned, STRIPPED, {})
+        keep(prepared, STRIPPED, entry)
+        assert [path.name for path in tmp_path.iterdir()] == [entry.name]
 
     def test_study_that_is_damaged_is_prepared_again(self, tmp_path):
         prepared = TestWayBack().prepared()

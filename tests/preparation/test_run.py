@@ -23,7 +23,7 @@ from brain_edge.preparation.parts import Part
 from brain_edge.preparation.preparer import Preparer
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
-from brain_edge.spec import Atlas, Label, Preparation, Sequence, Skull, Task
+from brain_edge.spec import Atlas, Label, PlausibleLabel, Preparation, Sequence, Skull, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +101,28 @@ class TestRun:
             read_volume(tmp_path / "b.nii.gz").voxels > 0, (mask > 0) & (read_volume(head).voxels > 0)
         )
 
+    @pytest.mark.parametrize("grid", ["T1", "atlas"])
+    def test_counts_a_volume_once_on_the_grid_of_the_mask(self, head, tmp_path, grid):
+        narrow = (PlausibleLabel(label=1, volume_ml=(1.0, 2.0)),)
+        plausible = msgspec.structs.replace(GRID.plausible, labels=narrow)
+        package = make_package(tmp_path / "narrow", msgspec.structs.replace(GRID, plausible=plausible))
+        record = succeed(
+            *("run", package.folder, head, "-o", tmp_path / "mask.nii.gz", "--on", grid, "--json", "-q")
+        ).json
+        (flag,) = [each for each in record["flags"] if each["kind"] == "volume"]
+        found, geometry = labels(tmp_path / "mask.nii.gz")
+        assert flag["value"] == record["volumes_ml"]["brain"]
+        assert flag["value"] == pytest.approx(np.count_nonzero(found) * geometry.voxel_volume_ml)
+
+    def test_leaves_nothing_of_a_kept_study_on_a_full_disk(self, package, head, tmp_path, small_disk):
+        kept = small_disk / "kept"
+        words = refused(1, "run", package.folder, head, "-o", tmp_path / "mask.nii.gz", "--prepared", kept)
+        assert "the disk is full; free some space or choose a folder on another disk" in words
+        assert words.count("\n") == 1
+        assert ".partial" not in words
+        assert list(kept.iterdir()) == []
+        assert list(tmp_path.glob("mask*")) == []
+
     def test_keeps_finished_cases_of_a_batch_unless_another_grid_is_asked_for(self, package, head, tmp_path):
         batch = ("run", package.folder, head.parent, "-o", tmp_path)
         succeed(*batch)
@@ -122,6 +144,13 @@ class TestRun:
         given = ("--atlas", head, "--prepared", tmp_path / "kept")
         words = refused(2, "run", plain.folder, head, "-o", tmp_path / "mask.nii.gz", *given)
         assert "--atlas, --prepared have no effect with tiny, which has no preparation; remove them" in words
+        assert not (tmp_path / "mask.nii.gz").exists()
+
+    @pytest.mark.parametrize("option", ["--atlas", "--prepared"])
+    def test_of_images_as_they_are_takes_nothing_for_a_preparation(self, package, head, tmp_path, option):
+        given = ("--as-they-are", option, tmp_path / "kept")
+        words = refused(2, "run", package.folder, head, "-o", tmp_path / "mask.nii.gz", *given)
+        assert f"expected --as-they-are or {option}, got both; remove --as-they-are to prepare the images" in words
         assert not (tmp_path / "mask.nii.gz").exists()
 
     def test_of_a_package_without_an_atlas_takes_none(self, package, head, tmp_path):
@@ -199,6 +228,16 @@ class TestSkull:
         brains = make_package(tmp_path / "brains", BRAINS)
         with pytest.raises(UsageError, match="got a head with its skull and no skull-stripper; give --stage-zero PKG"):
             Segmenter.open(brains)(scanned())
+
+    def test_without_a_stage_0_is_refused_once_for_all_studies(self, tmp_path):
+        brains = make_package(tmp_path / "brains", BRAINS)
+        (tmp_path / "heads").mkdir()
+        (tmp_path / "heads" / "damaged.nii.gz").write_bytes(b"no image")
+        for name in ("one", "two"):
+            write_image(scanned(), tmp_path / "heads" / f"{name}.nii.gz")
+        words = refused(2, "run", brains.folder, tmp_path / "heads", "-o", tmp_path / "masks")
+        assert words.count("give --stage-zero PKG") == words.count("error:") == 1
+        assert not (tmp_path / "masks" / "summary.tsv").exists()
 
 
 def test_the_missing_extra_is_named_before_any_work(monkeypatch):

@@ -54,10 +54,24 @@ def test_as_few_groups_as_will_do_go_back_to_float(needed: int, total: int):
     if needed > total:
         assert stop.chosen is None
         assert stop.reason == "the budget is missed even with every group reverted that can be"
-    else:
-        assert stop.chosen is not None
-        assert stop.chosen.reverted == GROUPS[:needed]
+        return
+    assert stop.chosen is not None
+    assert stop.chosen.reverted == GROUPS[:needed]
     assert len({len(outcome.trial.reverted) for outcome in history}) == len(history) - len(LADDER) + 1
+
+
+def test_before_a_refusal_each_group_is_reverted_alone_with_the_weights_as_trained():
+    stop, history = simulate(lambda trial: 3.0 - (trial.setting in MENDED), ladder=LADDER + MENDED)
+    assert stop.chosen is None
+    last = [outcome.trial for outcome in history[-len(GROUPS) :]]
+    assert last == [Trial(setting=LADDER[0], reverted=(group,)) for group in GROUPS]
+    assert len({outcome.trial for outcome in history}) == len(history)
+
+
+def test_a_group_that_meets_the_budget_alone_is_taken_though_its_rank_was_wrong():
+    wanted = Trial(setting=LADDER[0], reverted=GROUPS[6:7])
+    stop, _history = simulate(lambda trial: 2.0 - (trial == wanted))
+    assert stop == Stop(wanted, "one group of layers in floating point meets the budget")
 
 
 def test_groups_are_reverted_from_the_setting_that_came_closest():
@@ -77,7 +91,8 @@ def test_of_settings_that_are_equally_close_the_faster_one_is_reverted():
 def test_reverting_ends_where_too_little_is_left_in_int8():
     stop, history = simulate(lambda _trial: 2.0, lambda trial: 1.0 - 0.2 * len(trial.reverted))
     assert stop == Stop(None, "reverting more layers would leave too little in INT8")
-    assert [len(outcome.trial.reverted) for outcome in history[len(LADDER) :]] == [1, 2, 4]
+    assert [len(outcome.trial.reverted) for outcome in history[len(LADDER) :][:3]] == [1, 2, 4]
+    assert {len(outcome.trial.reverted) for outcome in history[len(LADDER) + 3 :]} == {1}
 
 
 def test_a_network_that_cannot_be_quantised_enough_ends_without_reverting_anything():

@@ -8,8 +8,19 @@ import pytest
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Volume
-from brain_edge.io.nifti import read_volume
-from brain_edge.registration.atlas import ATLASES, MNI152, SRI24, SRI24_AS_RAS, recognised, require_atlas
+from brain_edge.io.nifti import read_volume, write_image
+from brain_edge.preparation.transforms import atlas_of_file, read_atlas
+from brain_edge.registration.atlas import (
+    ATLASES,
+    MNI152,
+    SRI24,
+    SRI24_AS_PUBLISHED,
+    SRI24_AS_RAS,
+    in_challenge_order,
+    recognised,
+    require_atlas,
+)
+from brain_edge_conversion.recipes._tumour import brats_preparation
 
 
 def ball(grid, centre):
@@ -28,6 +39,21 @@ def test_an_atlas_is_recognised(atlas):
 def test_the_other_file_of_sri24_is_named():
     with pytest.raises(InputError, match=r"SRI24 in LPS \(origin 0, 239, 0 mm\), got SRI24 in RAS"):
         recognised(ball(SRI24_AS_RAS, SRI24.centre))
+
+
+def test_sri24_of_its_own_site_is_put_in_the_order_of_the_challenges():
+    published = ball(SRI24_AS_PUBLISHED, SRI24.centre)
+    turned = in_challenge_order(published)
+    assert recognised(turned) is SRI24
+    assert np.array_equal(turned.voxels, ball(SRI24.grid, SRI24.centre).voxels)
+    other = ball(MNI152.grid, MNI152.centre)
+    assert in_challenge_order(other) is other
+
+
+def test_sri24_of_its_own_site_is_taken_as_the_atlas(tmp_path):
+    write_image(ball(SRI24_AS_PUBLISHED, SRI24.centre), tmp_path / "spgr.nii")
+    assert atlas_of_file(tmp_path / "spgr.nii").space == "SRI24"
+    assert read_atlas(brats_preparation(), tmp_path / "spgr.nii").geometry.same_grid(SRI24.grid)
 
 
 def test_a_head_at_another_place_of_the_grid_is_refused():

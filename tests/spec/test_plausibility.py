@@ -169,6 +169,11 @@ class TestMask:
         assert (flag.kind, flag.value) == (FlagKind.BORDER, pytest.approx(0.1))
         assert flag.message == "10.0% of brain lies on the border of the image, expected at most 5.0%"
 
+    def test_the_volume_counts_where_the_user_has_the_mask_and_pieces_where_the_network_made_it(self):
+        made, given = mask_of(box(20, 40)), mask_of(box(20, 30), box(31, 32))
+        (flag,) = check_mask(made, limited(volume_ml=(60.0, 70.0), max_components=1), given)
+        assert (flag.kind, flag.value) == (FlagKind.VOLUME, pytest.approx(given.volume_ml(1)))
+
     def test_several_flags_come_together(self):
         spec = limited(volume_ml=(1.0, 2.0), max_components=1, max_border_share=0.0)
         flags = check_mask(mask_of(box(0, 20), box(30, 40)), spec)

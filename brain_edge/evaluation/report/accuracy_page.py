@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.evaluation.evidence import AccuracyCase, Evidence, LabelRecord
+    from brain_edge.evaluation.evidence import AccuracyCase, Evidence, LabelRecord, TrialRecord
     from brain_edge.evaluation.report.accuracy_report import AccuracyReport
 
 PAGE: Final = "accuracy.html"
+NAMED_LAYERS: Final = 2
+"""Layers of a trial that the table names; more are counted."""
 STYLE: Final = """
 body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
@@ -214,7 +216,7 @@ def _trials(evidence: Evidence) -> str:
         ),
         (
             (
-                *(str(number), ", ".join(trial.changes), str(len(trial.reverted))),
+                *(str(number), ", ".join(trial.changes), _reverted(trial)),
                 "-" if trial.int8_share is None else f"{trial.int8_share:.1%}",
                 "-" if trial.operations is None else f"{trial.operations / 1e9:.1f}",
                 *(_dice(trial.worst_mean_drop), _dice(trial.worst_case_drop)),
@@ -223,6 +225,12 @@ def _trials(evidence: Evidence) -> str:
             for number, trial in enumerate(evidence.trials, start=1)
         ),
     )
+
+
+def _reverted(trial: TrialRecord) -> str:
+    """Name up to two layers; count more."""
+    count = len(trial.reverted)
+    return ", ".join(trial.reverted) if 0 < count <= NAMED_LAYERS else str(count)
 
 
 def _floats(evidence: Evidence) -> str:

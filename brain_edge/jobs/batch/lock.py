@@ -8,32 +8,27 @@ the other locks of its own division, of which there may be a thousand.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import OutputError
 from brain_edge.jobs.batch.shard import in_file_name, shard_of_file
+from brain_edge.machine.file_lock import TEXT_AT, acquired, file_lock, remove_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from filelock import FileLock
+    from pathlib import Path
 
     from brain_edge.jobs.batch.books import Books
     from brain_edge.jobs.batch.shard import Shard
+    from brain_edge.machine.file_lock import Lock
 
 GATE: Final = "gate.lock"
 SUMMARY_GATE: Final = "summary.lock"
 """Gate of the summary, which takes longer than a shard should wait for."""
 _PATIENCE_S: Final = 0.5
-_TEXT_AT: Final = 1
-"""Offset of the owner's name in a lock file: Windows locks the first byte, which no other process can read."""
 
 
 @contextmanager
@@ -48,7 +43,7 @@ def working(books: Books, shard: Shard, *, wait: bool = False) -> Iterator[None]
     Raises:
         OutputError: another process works on the shard, or on a part that overlaps it.
     """
-    own = _lock(books.locks / f"{in_file_name(shard)}.lock")
+    own = file_lock(books.locks / f"{in_file_name(shard)}.lock")
     while (holder := _take(books, own, shard)) is not None:
         if not wait:
             raise OutputError(
@@ -60,7 +55,7 @@ def working(books: Books, shard: Shard, *, wait: bool = False) -> Iterator[None]
         yield
     finally:
         with gate(books.locks):
-            _remove(own)
+            remove_lock(own)
 
 
 @contextmanager
@@ -74,12 +69,12 @@ def gate(folder: Path, name: str = GATE) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    lock = _lock(folder / name)
-    _acquired(lock, blocking=True)
+    lock = file_lock(folder / name)
+    acquired(lock, blocking=True)
     try:
         yield
     finally:
-        _remove(lock)
+        remove_lock(lock)
 
 
 @contextmanager
@@ -89,72 +84,29 @@ def claimed(books: Books, case: str) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    lock = _lock(books.locks / f"case-{sha256(case.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.lock")
-    _acquired(lock, blocking=True)
+    lock = file_lock(books.locks / f"case-{sha256(case.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.lock")
+    acquired(lock, blocking=True)
     try:
         yield
     finally:
-        _remove(lock)
+        remove_lock(lock)
 
 
-def _take(books: Books, own: FileLock, shard: Shard) -> str | None:
+def _take(books: Books, own: Lock, shard: Shard) -> str | None:
     """Take the lock of a shard, or return the holder of an overlapping lock; locks of dead processes are removed."""
     with gate(books.locks):
         for path in sorted(books.locks.iterdir()):
             held = shard_of_file(path.name)
             if held is None or (held.count == shard.count and held != shard):
                 continue
-            lock = _lock(path)
-            if _acquired(lock):
-                _remove(lock)
+            lock = file_lock(path)
+            if acquired(lock):
+                remove_lock(lock)
             else:
                 with path.open("rb") as stream:
-                    stream.seek(_TEXT_AT)
+                    stream.seek(TEXT_AT)
                     holder = stream.read().decode(errors="backslashreplace") or "another process"
                     return f"{holder} works in this folder (shard {held})"
-        if not _acquired(own):
+        if not acquired(own):
             raise AssertionError("a lock that nobody held was taken behind the gate")
     return None
-
-
-def _remove(lock: FileLock) -> None:
-    """Release a lock and remove its file; on Windows, where an open file cannot be removed, filelock removes it."""
-    with suppress(PermissionError):
-        Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
-
-
-def _lock(path: Path) -> FileLock:
-    from filelock import FileLock
-
-    return FileLock(path, poll_interval=0.01, fallback_to_soft=False, on_acquired=_sign)
-
-
-def _sign(descriptor: int) -> None:
-    """Write the holder of a lock into its file."""
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    text = f"process {os.getpid()} on {socket.gethostname()} since {started}".encode()
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with suppress(OSError):  # on a full disk the lock also works without a name
-        os.write(descriptor, b" " * _TEXT_AT + text)
-        os.truncate(descriptor, _TEXT_AT + len(text))
-
-
-def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
-    """Try to take a lock, and return True if this process has it now.
-
-    Raises:
-        OutputError: the folder cannot be written to, or is on a disk without locks.
-    """
-    from filelock import Timeout
-
-    try:
-        lock.acquire(blocking=blocking)
-    except Timeout:
-        return False
-    except OSError as error:
-        raise OutputError(
-            f"{Path(lock.lock_file).parent}: cannot lock a file in this folder ({error.strerror}); "
-            "make the folder writable, or choose another folder"
-        ) from error
-    return True

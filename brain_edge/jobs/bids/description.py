@@ -58,7 +58,7 @@ def dataset_description(dataset: RawDataset, out: Path, package: ModelPackage) -
     The licence is the licence of the raw dataset, if it names one, because its terms also hold for derivatives.
     """
     raw = dataset.description
-    link = _link(dataset.folder, out)
+    link = link_to(dataset.folder, out)
     source = {"URL": link} | {key: raw[field] for key, field in (("DOI", "DatasetDOI"),) if raw.get(field)}
     return {
         "Name": f"{package.spec.name} on {dataset.name}",
@@ -94,7 +94,7 @@ def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
     wanted = dataset_description(dataset, out, package)
     path = out / DESCRIPTION
     if path.exists():
-        _require_same(_read(path), wanted, out)
+        _require_same(read_description(path), wanted, out)
     elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UsageError(
             f"{out}: expected an empty folder, or derivatives of the same model and dataset, got other files; "
@@ -131,15 +131,20 @@ def write_if_changed(path: Path, text: str) -> None:
         partial.write_bytes(content)
 
 
-def _link(raw: Path, out: Path) -> str:
-    """Return the link to the raw dataset, relative to the derivatives if possible, so that both can move together."""
+def link_to(raw: Path, out: Path) -> str:
+    """Return the link to the raw dataset: relative to the derivatives if possible, so that both can move together."""
     try:
         return Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()
     except ValueError:  # another drive of Windows
         return raw.resolve().as_uri()
 
 
-def _read(path: Path) -> Any:
+def read_description(path: Path) -> Any:
+    """Read the description of an output folder that exists already.
+
+    Raises:
+        UsageError: the file cannot be read, or is no JSON.
+    """
     try:
         return decode_json(read_small(path), object)
     except (OSError, InputError, msgspec.DecodeError) as error:

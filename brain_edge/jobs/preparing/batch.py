@@ -28,7 +28,7 @@ def prepare_all(
     for number, case in enumerate(cases, start=1):
         result = _tried(case, preparer, out, options)
         yield result
-        if is_disk_full(result.error):
+        if is_disk_full(result.error) and number < len(cases):
             raise BatchError(
                 f"the disk or quota is full: {len(cases) - number} of {len(cases)} studies were not tried; free space "
                 "and run the command again, finished studies stay"

@@ -13,7 +13,9 @@ from brain_edge.errors import UsageError
 from brain_edge.jobs.case import assign_series
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.preparing.batch import prepare_all
-from brain_edge.jobs.preparing.cases import find_cases, left_out
+from brain_edge.jobs.preparing.cases import DESCRIPTION, find_cases, left_out
+from brain_edge.jobs.preparing.description import describe, open_datasets
+from brain_edge.jobs.preparing.names import Style
 from brain_edge.jobs.preparing.one import PrepareOptions
 from brain_edge.jobs.preparing.wanted import of_four, of_model
 from brain_edge.machine.atomic import make_folder, require_no_file
@@ -21,15 +23,15 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
-from brain_edge.preparation.preparer import Preparer
+from brain_edge.preparation.preparer import Preparer, require_stripper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from brain_edge.jobs.bids.dataset import RawDataset
     from brain_edge.jobs.case import NamedInput
     from brain_edge.jobs.preparing.cases import RawCase
-    from brain_edge.jobs.preparing.names import Style
     from brain_edge.jobs.preparing.one import PreparedCase
     from brain_edge.jobs.preparing.wanted import Wanted
     from brain_edge.package import ModelPackage
@@ -70,6 +72,7 @@ class PreparePlan:
         out: folder of the prepared studies.
         options: options of each study.
         left_out: images in the folders that belong to no study.
+        datasets: BIDS datasets of which the results are derivatives.
     """
 
     cases: tuple[RawCase, ...]
@@ -77,6 +80,7 @@ class PreparePlan:
     out: Path
     options: PrepareOptions
     left_out: tuple[Path, ...] = ()
+    datasets: tuple[RawDataset, ...] = ()
 
     def run(self) -> Iterator[PreparedCase]:
         """Prepare each study and yield its result when it ends.
@@ -84,8 +88,13 @@ class PreparePlan:
         Raises:
             BatchError: the disk is full.
             OutputError: the folder cannot be made.
+            UsageError: the first study shows a skull, and no skull-stripper is named.
         """
+        if self.preparer.stripper is None:
+            require_stripper(self.preparer.preparation, (case.study for case in self.cases if case.error is None))
         make_folder(self.out)
+        if self.datasets:  # first, so that a folder left by a killed run is known as ours
+            describe(self.datasets, self.out)
         yield from prepare_all(self.cases, self.preparer, self.out, self.options)
 
 
@@ -106,8 +115,7 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
         from brain_edge.jobs.pictures.sheet import require_matplotlib
 
         require_matplotlib()
-    for _, path in request.inputs:
-        require_apart(request.out, path)
+    datasets = _datasets(request)
     like = None if request.like is None else open_package(request.like)
     wanted = _wanted(request, like)
     wanted = replace(wanted, series=assign_series(request.series, wanted))
@@ -120,7 +128,22 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
     cases = find_cases(request.inputs, wanted, request.style)
     _require_places(cases, request.out)
     options = PrepareOptions(request.options.overwrite, request.options.strict, request.options.picture, means)
-    return PreparePlan(cases, preparer, request.out, options, left_out(request.inputs, wanted))
+    datasets = () if request.style is Style.BRATS else datasets
+    return PreparePlan(cases, preparer, request.out, options, left_out(request.inputs, wanted), datasets)
+
+
+def _datasets(request: PrepareRequest) -> tuple[RawDataset, ...]:
+    """Open the BIDS datasets among the inputs, and refuse an output that lies among the files of an input.
+
+    Raises:
+        UsageError: the output would change an input; only `derivatives/NAME` of a dataset is taken.
+        InputError: a dataset cannot be read.
+    """
+    folders = [path for name, path in request.inputs if name is None and (path / DESCRIPTION).is_file()]
+    for _, path in request.inputs:
+        if path not in folders:
+            require_apart(request.out, path)
+    return open_datasets(folders, request.out)
 
 
 def _require_places(cases: Sequence[RawCase], out: Path) -> None:

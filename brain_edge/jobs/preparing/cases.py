@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.image.contrast import takes
+from brain_edge.image.volume import Study
 from brain_edge.io.contrast_words import named
 from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind, series_of
 from brain_edge.jobs.batch.grouping import group
@@ -69,6 +70,14 @@ class RawCase:
         from brain_edge.io.dicom import read_series
 
         return {name: read_series(info) for name, info in self.series.items()}
+
+    def study(self) -> Study:
+        """Read all images.
+
+        Raises:
+            InputError, GeometryError: an image is refused.
+        """
+        return Study({**self.read(), **self.read_dicom()}, next(iter(self.inputs)))
 
 
 def find_cases(given: Sequence[NamedInput], wanted: Wanted, style: Style | None = None) -> tuple[RawCase, ...]:

@@ -204,6 +204,10 @@ def _prepared(case: RawCase, from_dicom: Mapping[str, Volume], preparer: Prepare
 
 def _write(case: RawCase, prepared: Prepared, place: Path) -> tuple[dict[str, str], str | None]:
     """Write images, transforms and brain mask; return the names of the images and of the mask."""
+    if case.names.raw:
+        from brain_edge.jobs.preparing.description import write_sidecars
+
+        write_sidecars(case.names, prepared, place)
     from brain_edge.registration.itk_file import write_itk
 
     images = {name: case.names.image(name) for name in prepared.study.volumes}

@@ -36,7 +36,7 @@ class Row:
         status: failed, flagged or done.
         picture: path of the picture, relative to the page; None without a picture.
         done: parts that were missing and are done.
-        registrations: one line for each registration.
+        registrations: one line for each registration, and for each comparison of brains that was not made.
         reasons: flags of the study, or its error.
         elapsed_ms: time of the study, ms; None for a study that failed.
     """
@@ -98,7 +98,7 @@ def _row(result: PreparedCase, out: Path) -> Row:
         Status.LOOK if preparation.flags else Status.DONE,
         None if picture is None else (result.folder / picture).relative_to(out).as_posix(),
         ", ".join(preparation.parts) or "nothing was missing",
-        tuple(_line(name, figures) for name, figures in preparation.judgements.items()),
+        (*(_line(name, each) for name, each in preparation.judgements.items()), *preparation.not_compared.values()),
         tuple(flag.message for flag in preparation.flags),
         record.elapsed_ms,
     )

@@ -3,7 +3,8 @@
 First the ladder is tried until a setting meets the budget; its last settings change weights. Otherwise groups of layers
 of the best setting are set back to floating point in the order of their rank: one, two, four, ... until the budget is
 met. Bisection then finds the smallest number that meets it. The best setting is one without a distillation, because
-each of these trials would be trained anew.
+each of these trials would be trained anew. Before a refusal, each group is set back alone, so that the report shows
+what each of them costs.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ def next_trial(
         return Stop(None, "no setting quantises enough of the network")
     if ranked is None:
         return Rank(base.trial)
-    return _revert(history, base.trial, ranked, min_int8_share)
+    decision = _revert(history, base.trial, ranked, min_int8_share)
+    if isinstance(decision, Stop) and decision.chosen is None:
+        return _each_alone(history, ranked, min_int8_share, decision)
+    return decision
 
 
 def _met_by(setting: Setting) -> str:
@@ -104,7 +108,8 @@ def best(outcomes: Sequence[TrialOutcome], min_int8_share: float) -> TrialOutcom
 
 def _revert(history: Sequence[TrialOutcome], base: Trial, ranked: Sequence[Group], min_int8_share: float) -> Decision:
     """Double the number of reverted groups until the budget is met, then bisect the remaining interval."""
-    tried = {len(outcome.trial.reverted): index for index, outcome in enumerate(history) if outcome.trial.reverted}
+    prefixes = {_prefix(base, ranked, count): count for count in range(1, len(ranked) + 1)}
+    tried = {prefixes[found.trial]: index for index, found in enumerate(history) if found.trial in prefixes}
     met = min((count for count, index in tried.items() if history[index].met), default=None)
     failed = max((count for count, index in tried.items() if not history[index].met), default=0)
     if met is None:
@@ -119,6 +124,24 @@ def _revert(history: Sequence[TrialOutcome], base: Trial, ranked: Sequence[Group
     return Stop(
         history[tried[met]].trial, f"{met} group(s) of layers in floating point meet the budget, {below} do not"
     )
+
+
+def _each_alone(
+    history: Sequence[TrialOutcome], ranked: Sequence[Group], min_int8_share: float, refusal: Stop[Trial]
+) -> Decision:
+    """Revert the next group alone, with weights as trained, since a fit for each group would take hours."""
+    rungs = [found for found in history if not found.trial.reverted]
+    base = best([found for found in rungs if found.trial.setting.weights is Weights.AS_TRAINED], min_int8_share)
+    if base is None:
+        return refusal
+    met = {found.trial: found.met for found in history}
+    for group in ranked:
+        alone = Trial(setting=base.trial.setting, reverted=(group,))
+        if alone not in met:
+            return alone
+        if met[alone]:
+            return Stop(alone, "one group of layers in floating point meets the budget")
+    return refusal
 
 
 def _prefix(base: Trial, ranked: Sequence[Group], count: int) -> Trial:

@@ -39,7 +39,7 @@ from brain_edge_conversion.search.space import Facts, Traits
 from brain_edge_conversion.search.time_limit import report_within_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
@@ -134,7 +134,9 @@ class Int8Space:
         return None if found is None else ran[history.index(found)]
 
     def title(self, choice: Trial) -> str:
-        """Describe the setting and the number of groups back in float."""
+        """Describe the setting and the layers back in float: their names, or their number of groups."""
+        if len(choice.reverted) == 1:
+            return f"{choice.setting.title}, {' and '.join(choice.reverted[0].layers)} back in float"
         groups = f", {len(choice.reverted)} group(s) of layers back in float" if choice.reverted else ""
         return choice.setting.title + groups
 
@@ -166,7 +168,7 @@ class Int8Space:
         return Entry(
             choice=choice,
             records=records,
-            int8_share=min([share, *(isa.int8_share for isa in isas if isa.int8_share is not None)]),
+            int8_share=least_share(share, isas),
             isas=isas,
             layers=executed.layers,
             files=hashes(folder, executed.layers),
@@ -286,6 +288,11 @@ def quantise_package(
 def candidate_in(folder: Path, package: ModelPackage) -> ModelPackage:
     """Return the quantised graphs of a trial as a package that is not sealed yet."""
     return ModelPackage(folder, msgspec.structs.replace(package.manifest, number_format=NumberFormat.INT8))
+
+
+def least_share(here: float, isas: Iterable[IsaRecord]) -> float:
+    """Return the smallest INT8 share: of this CPU and of each older one that was measured."""
+    return min([here, *(isa.int8_share for isa in isas if isa.int8_share is not None)])
 
 
 def float_layers(entry: Entry[Trial]) -> tuple[FloatLayer, ...]:
