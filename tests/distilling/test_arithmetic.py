@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,10 +104,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "Squeeze": lambda x: ops.squeeze(x, axes(0)),
     "Unsqueeze": lambda x: ops.unsqueeze(x, axes(0)),
     "Broadcast": lambda x: ops.add(x, ops.broadcast(numbers(1, 4, 1, 1, 1), ops.shape_of(x))),
-    **{
-        f"Interpolate, {mode} {how}": lambda x, mode=mode, how=how: resized(x, mode, how)
-        for mode, how in INTERPOLATIONS
-    },
+    **{f"Interpolate, {mode} {how}": partial(resized, mode=mode, coordinates=how) for mode, how in INTERPOLATIONS},
 }
 
 

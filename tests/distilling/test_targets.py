@@ -51,8 +51,8 @@ def test_a_label_counts_only_where_one_of_both_has_it():
 
 
 def test_regions_are_decided_at_even_odds():
-    logits = np.array([[[-1.0, 2.0]], [[0.5, -3.0]]], np.float32).reshape(1, 2, 2)
-    probabilities = 1 / (1 + np.exp(-logits))
+    logits = np.asarray([[[-1.0, 2.0], [0.5, -3.0]]], np.float32)
+    probabilities = np.asarray(1 / (1 + np.exp(-logits)), np.float32)
     for values, is_probability in ((logits, False), (probabilities, True)):
         found = decided(values, Target(Meaning.REGIONS, is_probability))
         assert found.tolist() == [[[False, True], [True, False]]]

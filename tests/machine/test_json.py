@@ -17,7 +17,7 @@ from brain_edge.deploy.wheelhouse.make import INSTALLER
 from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.evaluation.cohort.manifest import parse_manifest
 from brain_edge.jobs.bids.dataset import open_dataset
-from brain_edge.jobs.bids.description import _read
+from brain_edge.jobs.bids.description import read_description
 from brain_edge.jobs.record import read_case_record
 from brain_edge.machine.json import MOST_LEVELS, decode_json, unforeseen
 from brain_edge_conversion.folders.reading import read_json, read_yaml
@@ -64,7 +64,7 @@ def test_every_reader_refuses_it_in_its_own_words(tmp_path: Path, content: bytes
     with pytest.raises(InputError, match="expected JSON"):
         open_dataset(tmp_path)
     with pytest.raises(UsageError, match="expected JSON, could not read it"):
-        _read(path)
+        read_description(path)
     with pytest.raises(InputError, match="expected a file in the format of a test"):
         read_json(path, dict, "a test")
     with pytest.raises(BrainEdgeError, match="not a model specification"):
