@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.full  # a quarter of a minute, of a benchmark
 def test_all_ways_and_both_bounds_come_from_one_run(tmp_path: Path):
     """The processor time of each core, busy beside the others, is measured apart and makes the bound."""
     package, head = make_package(tmp_path / "package"), save_phantom(tmp_path / "head.nii.gz")

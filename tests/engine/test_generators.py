@@ -63,7 +63,7 @@ def given(tmp_path, packages):
     return make
 
 
-@pytest.mark.parametrize("name", ["pgan", "spade"])
+@pytest.mark.parametrize("name", ["pgan", pytest.param("spade", marks=pytest.mark.full)])
 class TestAGenerator:
     def test_becomes_a_package_that_verifies(self, name, packages):
         package = open_package(packages(name).folder)

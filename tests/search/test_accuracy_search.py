@@ -225,6 +225,7 @@ def _begun(lines: list[str]) -> int:
     return sum(line.startswith("trial") for line in lines)
 
 
+@pytest.mark.full  # half a minute; a killed fit in test_changed_weights goes on in the same way
 def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_bytes(resumed: Resumed, repaired: ModelPackage):
     """The digest covers every file, the record and the trail of trials."""
     assert resumed.digest == repaired.digest

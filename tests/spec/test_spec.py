@@ -73,7 +73,7 @@ def changed(spec: ModelSpec, change) -> bytes:
 
 class TestRoundTrip:
     @given(specs())
-    @settings(max_examples=150)
+    @settings(max_examples=60)
     def test_any_spec_comes_back_equal(self, spec):
         assert spec_from_json(canonical_json(spec), "there") == spec
 
