@@ -78,9 +78,10 @@ class OutOfMemoryError(BrainEdgeError):
 NO_MEMORY: Final = (
     *("alloc", "memoryerror", "not enough memory", "out of memory", "could not create a memory", "failed to map"),
     *("can't start new thread", "resource temporarily unavailable", "could not create a primitive", "does not fit"),
+    "mib of memory, and",
 )
 """What programs say that were refused memory, in small letters: Python, NumPy, C++, PyTorch, OpenVINO, oneDNN, the
-loader, a thread's stack."""
+loader, a thread's stack, and our own refusal before the work."""
 
 
 def output_of(command: Sequence[str], failed: str, environment: Mapping[str, str] | None = None) -> str:
@@ -144,8 +145,9 @@ def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
 
 
 def without_folders(words: str) -> str:
-    """A traceback with the names of its files alone: it is recorded, and where somebody's files lie is theirs."""
-    return re.sub(r'File "[^"\n]*[/\\\\]([^"\n]+)"', r'File "\1"', words)
+    """A message with the names of its files alone: it is recorded, and where somebody's files lie is theirs."""
+    traced = re.sub(r'File "[^"\n]*[/\\\\]([^"\n]+)"', r'File "\1"', words)
+    return re.sub(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])", "", traced)
 
 
 def _report(contender: Contender, stdout: str) -> _Report:

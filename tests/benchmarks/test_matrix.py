@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -259,6 +260,20 @@ def test_words_for_a_lack_of_memory_count_under_a_limit_alone(tmp_path: Path, wo
     with pytest.raises(BrainEdgeError, match=words) as failed:
         run(refused)
     assert not isinstance(failed.value, OutOfMemoryError)
+
+
+def test_our_own_refusal_is_a_lack_of_memory_and_names_no_folder(tmp_path: Path):
+    """The refusal itself, under the limit, as a run ends with it."""
+    code = (
+        "from brain_edge.errors import InputError; from brain_edge.machine.process import require_free\n"
+        "try: require_free(2**33, 'the graph')\n"
+        "except InputError as error: raise SystemExit(f'error: /home/somebody/head.nii.gz: {error}')"
+    )
+    refused = Contender(
+        name="refused", command=[sys.executable, "-c", code], environment=os.environ, mask=tmp_path, precision="f32"
+    )
+    with pytest.raises(OutOfMemoryError, match=r"error: head\.nii\.gz: the graph needs 8192 MiB"):
+        run(refused, limit_bytes=2**31)
 
 
 def test_what_is_recorded_of_a_failure_names_no_folder(tmp_path: Path):
