@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
+from brain_edge.machine.atomic import require_no_file
 
 if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
@@ -15,7 +16,7 @@ def require_preparation(spec: ModelSpec, options: RuntimeOptions) -> None:
     """Refuse what only a preparation takes where there is none, and a wrong atlas, before any work.
 
     Raises:
-        UsageError: an option would do nothing.
+        UsageError: an option would do nothing, or the folder of prepared studies is a file.
         InputError: the file of the atlas is another image.
     """
     given = {"--atlas": options.atlas, "--prepared": options.prepared}
@@ -27,6 +28,8 @@ def require_preparation(spec: ModelSpec, options: RuntimeOptions) -> None:
     if idle and not spec.preparation:
         has, it = ("has", "it") if len(idle) == 1 else ("have", "them")
         raise UsageError(f"{', '.join(idle)} {has} no effect with {spec.name}, which has no preparation; remove {it}")
+    if options.prepared is not None:
+        require_no_file(options.prepared)
     if options.atlas is not None and spec.preparation:
         from brain_edge.preparation.transforms import read_atlas
 

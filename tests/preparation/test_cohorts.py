@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from cli_program import make_package, succeed
+from cli_program import make_package, refused, succeed
 from cohorts import file_entry, save_manifest
 from test_run import GRID, scanned
 
@@ -33,6 +33,21 @@ def test_a_raw_study_is_prepared_once_and_judged_where_its_reference_lies(tmp_pa
     before = entry.stat().st_mtime_ns
     assert succeed(*command).json["summaries"] == first["summaries"]
     assert [path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()] == [before]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "quantize"])
+def test_a_file_as_the_folder_of_prepared_studies_is_refused_before_any_work(tmp_path: Path, command: str):
+    package, head = make_package(tmp_path / "package", GRID), tmp_path / "head.nii.gz"
+    write_image(scanned(), head)
+    entry = CaseEntry(subject="one", split=Split.TEST, inputs={"T1": file_entry(head, tmp_path)})
+    cohort = save_manifest(tmp_path, entry)
+    given = {
+        "evaluate": (cohort,),
+        "quantize": ("--calibration", cohort, "-o", tmp_path / "int8", "--max-dice-drop", "0.1"),
+    }
+    said = refused(2, command, package.folder, *given[command], "--prepared", head)
+    assert "head.nii.gz: expected a folder" in said
+    assert not (tmp_path / "int8").exists()
 
 
 @pytest.mark.full  # a whole quantise, with the imports of NNCF
