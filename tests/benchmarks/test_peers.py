@@ -1,4 +1,4 @@
-"""The environment of the published programs can be made: its versions are those of the constraints that pip is given."""
+"""The environment of the published programs can be made: its versions are those that pip is constrained to."""
 
 from __future__ import annotations
 
