@@ -6,30 +6,30 @@ Each method has one or more candidates. The calibration cases of the cohort make
 best one, and the test cases judge it, once, through `Segmenter`. FP32 is the reference where a case has no mask. All
 convolutions run under AVX2, and layers that a CPU with AVX2 alone runs in float run in float.
 
-Each network and method leaves one record in `results/methods`; a finished one is not run again. Finished candidates
-stay in the work folder, so that a killed run goes on with the next one, and methods share candidates. The time of a
-method is the processor time of its candidates and their validation, so that other programs hardly change it.
+`--trials` names the folder of a finished or running search of `brain-edge quantize` on the same package, heads and
+machine, so that its trials need not be made again. Each network and method leaves one record in `results/methods`; a
+finished one is not run again. Finished candidates stay in the work folder, so that a killed run goes on with the next
+one, and methods share candidates. The time of a method is the processor time of its candidates and their validation,
+so that other programs hardly change it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
-import numpy as np
 
+from benchmarks.harness.accuracy_control import Control, HeldOut, controlled
 from benchmarks.harness.method_record import (
     FOLDER,
     Figures,
@@ -46,7 +46,7 @@ from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import Split, load_case, load_cohort, study_for
 from brain_edge.evaluation.evidence import Isa
 from brain_edge.machine.description import this_machine
-from brain_edge.machine.json import decode_json
+from brain_edge.machine.json import decode_json, decode_json_lines
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, graph_path, open_package
 from brain_edge.spec import Value
@@ -55,20 +55,25 @@ from brain_edge_conversion.budget.capture import capture_inputs, load_inputs
 from brain_edge_conversion.budget.coverage import int8_share
 from brain_edge_conversion.budget.isa import VARIABLE, make_job, measure_under
 from brain_edge_conversion.budget.measure import write_baseline
-from brain_edge_conversion.distilling.targets import decided, disagreement, target_of
+from brain_edge_conversion.budget.work_folder import QUESTION
+from brain_edge_conversion.distilling.targets import target_of
 from brain_edge_conversion.quantize.graphs import GraphMaker, Tuition
 from brain_edge_conversion.quantize.ladder import LADDER, BiasCorrection, Preset, Setting, Weights
-from brain_edge_conversion.quantize.networks import import_nncf, quantise
+from brain_edge_conversion.quantize.networks import quantise
+from brain_edge_conversion.quantize.policy import Trial
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, ladder_of
-from brain_edge_conversion.quantize.space import candidate_in
+from brain_edge_conversion.quantize.space import Int8Space, candidate_in
 from brain_edge_conversion.sealing.graph import save_graph
+from brain_edge_conversion.search.journal import TRIALS, Entry
+from brain_edge_conversion.search.run import question_of
+from brain_edge_conversion.search.time_limit import processor_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Cohort
+    from brain_edge.evaluation.evidence import AccuracyCase
     from brain_edge.package import ModelPackage
-    from brain_edge_conversion.distilling.targets import Target
 
 BUDGET: Final = AccuracyBudget()
 MIXED: Final = Setting(preset=Preset.MIXED)
@@ -138,6 +143,7 @@ class Bench:
         runtime: threads.
         work: folder of this network.
         inputs: split -> graph -> `.npy` files of its inputs.
+        trials: trials of a search, by setting, with the folder of each.
     """
 
     package: ModelPackage
@@ -145,6 +151,7 @@ class Bench:
     runtime: RuntimeOptions
     work: Path
     inputs: Mapping[Split, Mapping[str, Sequence[Path]]]
+    trials: Mapping[Setting, tuple[Entry[Trial], Path]]
 
     @property
     def masks(self) -> Path:
@@ -160,13 +167,8 @@ class Bench:
         shutil.rmtree(folder / "graphs", ignore_errors=True)
         folder.mkdir(exist_ok=True)
         _say(f"{self.package.spec.name}: {candidate.title}")
-        start_s = _cpu_s()
-        try:
-            self._make(candidate, folder)
-            figures, problem = self.figures(candidate, Split.VALIDATION), ""
-        except CrashError as error:
-            figures, problem = None, str(error)
-        found = Tried(title=candidate.title, cpu_s=before_s + _cpu_s() - start_s, validation=figures, problem=problem)
+        found = self._taken(candidate, folder) or self._made(candidate, folder)
+        found = msgspec.structs.replace(found, cpu_s=before_s + found.cpu_s)
         (folder / FINISHED).write_bytes(msgspec.json.encode(found))
         return found
 
@@ -179,22 +181,28 @@ class Bench:
         package = candidate_in(self.work / candidate.folder, self.package)
         job = make_job(package, self.cohort.cases(split), self.masks, self._shapes(), self.runtime)
         answer = measure_under(Isa.AVX2, job)
-        share = int8_share(answer.executed.all_layers)
-        verdict = judge(answer.records, share, BUDGET)
-        return Figures(
-            by_reference=verdict.by_reference,
-            worst_mean_drop=verdict.worst_mean_drop,
-            worst_case_drop=verdict.worst_case_drop,
-            worst_mean_disagreement=verdict.worst_mean_disagreement,
-            excess=min(verdict.excess, sys.float_info.max),
-            int8_share=share,
-            met=verdict.met,
-            small=len(verdict.small),
-        )
+        return figures_of(answer.records, int8_share(answer.executed.all_layers))
 
-    def _make(self, candidate: Candidate, folder: Path) -> None:
-        for graph in self.package.spec.graphs:
-            save_graph(self._quantised(candidate, graph), folder / graph_path(graph), self.package.spec)
+    def _taken(self, candidate: Candidate, folder: Path) -> Tried | None:
+        """Return a candidate that the search has tried already, with its graphs; None if it has not."""
+        if candidate != Candidate(candidate.setting) or candidate.setting not in self.trials:
+            return None
+        entry, trial = self.trials[candidate.setting]
+        if not entry.ran:
+            return Tried(title=candidate.title, cpu_s=entry.cpu_s, problem=entry.problem)
+        shutil.copytree(trial / "graphs", folder / "graphs")
+        figures = figures_of(entry.records, entry.int8_share)
+        return Tried(title=candidate.title, cpu_s=entry.cpu_s, validation=figures)
+
+    def _made(self, candidate: Candidate, folder: Path) -> Tried:
+        start_s = processor_s()
+        try:
+            for graph in self.package.spec.graphs:
+                save_graph(self._quantised(candidate, graph), folder / graph_path(graph), self.package.spec)
+            figures, problem = self.figures(candidate, Split.VALIDATION), ""
+        except CrashError as error:
+            figures, problem = None, str(error)
+        return Tried(title=candidate.title, cpu_s=processor_s() - start_s, validation=figures, problem=problem)
 
     def _quantised(self, candidate: Candidate, graph: str) -> Any:
         """Return one graph of a candidate."""
@@ -206,7 +214,9 @@ class Bench:
             model = maker.original(setting)
             stage = next(stage for stage in self.package.spec.stages if graph in stage.network.graphs)
             held_out = HeldOut(self.inputs[Split.VALIDATION][graph], target_of(stage, model))
-            return controlled(model, inputs, held_out, candidate)
+            return controlled(
+                model, inputs, held_out, Control(setting.preset, candidate.iterations, BUDGET.max_dice_drop)
+            )
         return maker.quantised(setting, (), _say, self._tuition(candidate))
 
     def _tuition(self, candidate: Candidate) -> Tuition | None:
@@ -221,61 +231,19 @@ class Bench:
         return {graph: max((batch.shape for batch in load_inputs(each)), key=prod) for graph, each in files.items()}
 
 
-class HeldOut(NamedTuple):
-    """Inputs on which NNCF's accuracy control measures a graph.
-
-    Attributes:
-        files: `.npy` files of validation inputs.
-        target: meaning of the output.
-    """
-
-    files: Sequence[Path]
-    target: Target
-
-
-def controlled(model: Any, inputs: Sequence[Path], held_out: HeldOut, candidate: Candidate) -> Any:
-    """Return a graph that NNCF's own accuracy control has quantised.
-
-    Its metric is 1 - the disagreement with the float graph on validation inputs: the Dice of the worst label.
-
-    Args:
-        model: float graph.
-        inputs: `.npy` files of calibration inputs.
-        held_out: validation inputs.
-        candidate: preset, and largest number of iterations.
-
-    Raises:
-        CrashError: NNCF cannot quantise the graph.
-    """
-    nncf = import_nncf()
-    nncf.set_log_level(logging.ERROR)
-    wanted: dict[Path, Any] = {}
-
-    def validate(compiled: Any, files: Iterable[Path]) -> tuple[float, list[float]]:
-        found = []
-        for file in files:
-            decision = decided(np.array(compiled(next(load_inputs([file])))[0]), held_out.target)
-            # NNCF validates the float graph first
-            found.append(1 - disagreement([decision], [wanted.setdefault(file, decision)], held_out.target))
-        return float(np.mean(found)), found
-
-    # NNCF draws its progress on stdout, which belongs to the results
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            return nncf.quantize_with_accuracy_control(
-                model,
-                nncf.Dataset(list(inputs), lambda path: next(load_inputs([path]))),
-                nncf.Dataset(list(held_out.files)),
-                validate,
-                max_drop=BUDGET.max_dice_drop,
-                preset=nncf.QuantizationPreset(candidate.setting.preset.value),
-                subset_size=len(inputs),
-                advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                    max_num_iterations=candidate.iterations, num_ranking_workers=1
-                ),
-            )
-        except Exception as error:  # of NNCF, of OpenVINO within it
-            raise CrashError(f"NNCF's accuracy control failed: {type(error).__name__}: {error}") from error
+def figures_of(records: Sequence[AccuracyCase], share: float) -> Figures:
+    """Return the figures of measured cases and of an INT8 share."""
+    verdict = judge(records, share, BUDGET)
+    return Figures(
+        by_reference=verdict.by_reference,
+        worst_mean_drop=verdict.worst_mean_drop,
+        worst_case_drop=verdict.worst_case_drop,
+        worst_mean_disagreement=verdict.worst_mean_disagreement,
+        excess=min(verdict.excess, sys.float_info.max),
+        int8_share=share,
+        met=verdict.met,
+        small=len(verdict.small),
+    )
 
 
 def run(bench: Bench, method: Method, chosen_from: Sequence[Candidate], iterations: int) -> MethodRecord:
@@ -315,9 +283,17 @@ def run(bench: Bench, method: Method, chosen_from: Sequence[Candidate], iteratio
 @click.option("--only", multiple=True, type=click.Choice(list(Method)), help="Method to run; may be repeated [all].")
 @click.option("--iterations", default=10, show_default=True, help="Most iterations of NNCF's accuracy control.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Number of threads.")
+@click.option("--trials", type=click.Path(path_type=Path), help="Folder with the question and trials of a search.")
 @click.option("--records", type=click.Path(path_type=Path), default=FOLDER, help="Folder of the records.")
 def main(
-    package: Path, cohort: Path, work: Path, only: tuple[str, ...], iterations: int, threads: int, records: Path
+    package: Path,
+    cohort: Path,
+    work: Path,
+    only: tuple[str, ...],
+    iterations: int,
+    threads: int,
+    trials: Path | None,
+    records: Path,
 ) -> None:
     """Run each method that has no record yet on PACKAGE, with the heads of COHORT."""
     if os.environ.get(VARIABLE) != Isa.AVX2:
@@ -329,6 +305,8 @@ def main(
     ]
     with TemporaryDirectory() as scratch:
         bench = prepared(opened, heads, place, Path(scratch), RuntimeOptions(threads=threads, as_they_are=True))
+        if trials is not None:
+            bench = replace(bench, trials=trials_of(trials, bench))
         possible = candidates(opened, iterations)
         for method in left:
             record = run(bench, method, possible[method], iterations)
@@ -343,13 +321,34 @@ def prepared(package: ModelPackage, cohort: Cohort, work: Path, scratch: Path, r
         (scratch / split).mkdir()
         studies = (study_for(load_case(case)[0], package.spec) for case in cohort.cases(split))
         inputs[split] = capture_inputs(package, studies, scratch / split, runtime)
-    bench = Bench(package, cohort, runtime, work, inputs)
+    bench = Bench(package, cohort, runtime, work, inputs, {})
     bench.masks.mkdir(parents=True, exist_ok=True)
     segmenter = Segmenter.open(package.in_precision(Precision.F32), runtime)
     for split in (Split.VALIDATION, Split.TEST):
         _say(f"{package.spec.name}: masks of FP32 of the {split} heads")
         write_baseline(segmenter, cohort.cases(split), bench.masks, tuple(package.spec.label_names()))
     return bench
+
+
+def trials_of(folder: Path, bench: Bench) -> Mapping[Setting, tuple[Entry[Trial], Path]]:
+    """Return the trials of a search that set no layer back to float; the search may still run.
+
+    Raises:
+        UsageError: the search had another package, other heads, threads, tools or another machine.
+    """
+    options = QuantizeOptions(runtime=bench.runtime, budget=BUDGET)
+    question = question_of(Int8Space(bench.package, ladder_of(bench.package, options)), bench.cohort, options)
+    if (folder / QUESTION).read_bytes() != msgspec.json.encode(question, order="sorted"):
+        raise UsageError(
+            f"{folder}: expected a search of this package, cohort, machine, threads and tools, got another"
+        )
+    whole, _, _ = (folder / TRIALS).read_bytes().rpartition(b"\n")
+    entries = enumerate(decode_json_lines(whole, Entry[Trial]))
+    return {
+        entry.choice.setting: (entry, folder / f"trial-{number:02d}")
+        for number, entry in entries
+        if not entry.choice.reverted
+    }
 
 
 def in_words(record: MethodRecord) -> str:
@@ -360,11 +359,6 @@ def in_words(record: MethodRecord) -> str:
         f"drop {record.test.worst_mean_drop:.4f}, {record.test.int8_share:.0%} in INT8, {record.minutes:.1f} min; "
         f"{record.chosen}"
     )
-
-
-def _cpu_s() -> float:
-    """Return the processor time of this process and of its finished children, s."""
-    return sum(os.times()[:4])
 
 
 def _say(line: str) -> None:

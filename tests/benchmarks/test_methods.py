@@ -14,7 +14,15 @@ from benchmarks import methods
 from benchmarks.harness.method_record import Method, read_methods, record_file
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import Split
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge_conversion.budget.isa import VARIABLE
+from brain_edge_conversion.budget.work_folder import QUESTION
+from brain_edge_conversion.quantize.ladder import LADDER
+from brain_edge_conversion.quantize.policy import Trial
+from brain_edge_conversion.quantize.quantize import QuantizeOptions, ladder_of
+from brain_edge_conversion.quantize.space import Int8Space
+from brain_edge_conversion.search.journal import Entry, Journal
+from brain_edge_conversion.search.run import question_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +38,12 @@ def under_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "AVX2")
 
 
-def called(folder: Path, package: Path, *only: Method) -> Result:
+def called(folder: Path, package: Path, *only: Method, more: tuple[str, ...] = ()) -> Result:
     (folder / "data").mkdir(exist_ok=True)
     cohort = phantom_cohort(folder / "data", SPLITS, references=False)
     chosen = [word for method in only for word in ("--only", method)]
     arguments = [str(package), str(cohort.path), "--work", str(folder / "work"), "--records", str(folder / "records")]
-    return CliRunner().invoke(methods.main, [*arguments, "--threads", "1", *chosen], catch_exceptions=False)
+    return CliRunner().invoke(methods.main, [*arguments, "--threads", "1", *chosen, *more], catch_exceptions=False)
 
 
 def test_each_method_is_judged_on_the_test_heads_and_a_finished_one_is_not_run_again(tmp_path: Path):
@@ -102,3 +110,22 @@ def test_a_record_of_another_schema_is_refused(tmp_path: Path):
     (tmp_path / "tiny-presets.json").write_text('{"schema": 2}', encoding="utf-8")
     with pytest.raises(msgspec.ValidationError):
         read_methods(tmp_path)
+
+
+def test_trials_of_a_search_are_taken_and_those_of_other_heads_are_refused(tmp_path: Path):
+    package = make_outlier_package(tmp_path / "fp32")
+    (tmp_path / "data").mkdir()
+    cohort = phantom_cohort(tmp_path / "data", SPLITS, references=False)
+    options = QuantizeOptions(runtime=RuntimeOptions(threads=1))
+    space = Int8Space(package, ladder_of(package, options))
+    folder = tmp_path / "search"
+    journal = Journal(folder, question_of(space, cohort, options), Entry[Trial])
+    journal.entries.append(Entry(choice=Trial(LADDER[0]), problem="not today", cpu_s=7.0))
+    taken = called(tmp_path, package.folder, Method.PRESETS, more=("--trials", str(journal.folder)))
+    assert taken.exit_code == 0
+    (record,) = read_methods(tmp_path / "records")
+    assert (record.tried[0].problem, record.tried[0].cpu_s) == ("not today", 7.0)
+    assert record.chosen == LADDER[1].title
+    (journal.folder / QUESTION).write_bytes(b"{}")
+    with pytest.raises(UsageError, match="expected a search of this package, cohort, machine, threads and tools"):
+        called(tmp_path, package.folder, Method.FITTED, more=("--trials", str(journal.folder)))
