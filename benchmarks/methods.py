@@ -280,7 +280,12 @@ def run(bench: Bench, method: Method, chosen_from: Sequence[Candidate], iteratio
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("cohort", type=click.Path(path_type=Path))
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Folder of masks and candidates.")
-@click.option("--only", multiple=True, type=click.Choice(list(Method)), help="Method to run; may be repeated [all].")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([each.value for each in Method]),
+    help="Method to run; may be repeated [all].",
+)
 @click.option("--iterations", default=10, show_default=True, help="Most iterations of NNCF's accuracy control.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Number of threads.")
 @click.option("--trials", type=click.Path(path_type=Path), help="Folder with the question and trials of a search.")

@@ -41,7 +41,7 @@ def under_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
 def called(folder: Path, package: Path, *only: Method, more: tuple[str, ...] = ()) -> Result:
     (folder / "data").mkdir(exist_ok=True)
     cohort = phantom_cohort(folder / "data", SPLITS, references=False)
-    chosen = [word for method in only for word in ("--only", method)]
+    chosen = [word for method in only for word in ("--only", method.value)]
     arguments = [str(package), str(cohort.path), "--work", str(folder / "work"), "--records", str(folder / "records")]
     return CliRunner().invoke(methods.main, [*arguments, "--threads", "1", *chosen, *more], catch_exceptions=False)
 
