@@ -87,6 +87,7 @@ def test_a_method_that_the_network_does_not_allow_leaves_a_record_with_the_reaso
     assert record.note.startswith("no scale can move")
 
 
+@pytest.mark.full  # a fit and a training
 def test_a_distillation_counts_the_time_of_the_fit_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from brain_edge_conversion.distilling.lesson import Schedule
     from brain_edge_conversion.quantize import graphs
