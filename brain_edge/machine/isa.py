@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError
@@ -56,6 +57,11 @@ def newest_is_avx2() -> bool:
     """Return True if this CPU has AVX2, no newer vector instructions, and no limit that the user sets."""
     flags = (_line_of_flags() or "").split()
     return "avx2" in flags and not any(flag.startswith(NEWER_FLAGS) for flag in flags) and isa_limit() is None
+
+
+def is_x86() -> bool:
+    """Return True if this CPU has the instructions of x86, as Linux, macOS or Windows name them."""
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _line_of_flags() -> str | None:

@@ -1,23 +1,29 @@
 """Memory of a compiled graph when it runs, computed from its execution graph.
 
-The CPU plugin reuses the same memory for intermediate results one after the other. The need of one stream is therefore
-the largest sum of results that are still needed at some layer, in the number formats of that layer. Compared with the
-measured resident memory, this is low by less than a tenth (docs/concepts/execution.md).
+The CPU plugin gives every intermediate result a place in one block of memory. It takes the results by size, the largest
+first, and puts each at the lowest place that no other result has at the same time. The order of results of equal size
+follows from an unstable sort, and can cost a place of the largest size. The prediction is therefore the largest block
+of several orders (docs/decisions/0051).
 """
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from brain_edge.runtime.protocol import GraphMemory
 
 BYTES: Final = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "boolean": 1}
 """Bytes per number by the format's name in an execution graph; any other format counts as f32."""
 
-_COPYING: Final = "brgconv"
-"""Prefix of the names of kernels that copy a padded input."""
+ORDERS: Final = 12
+"""Number of orders of results of equal size; the first is that of their computation."""
+SMALLEST_SHARE: Final = 1 / 64
+"""Smallest size of a result that gets a place, as a share of the largest; smaller ones fill gaps."""
 
+_IN_PLACE: Final = ("Eltwise", "MVN", "Subgraph")
 _TENSORS: Final = ("Input", "Parameter", "Output", "Result")
 
 
@@ -33,8 +39,32 @@ def graph_memory_of(requests: list[Any]) -> GraphMemory:
     )
 
 
+class Lifetime(NamedTuple):
+    """An intermediate result.
+
+    Attributes:
+        first: position of the layer that computes it.
+        last: position of the last layer that reads it.
+        size: bytes.
+    """
+
+    first: int
+    last: int
+    size: int
+
+
 def intermediate_bytes(execution_graph: Any) -> int:
-    """Return the largest sum of results that are needed at the same time, without weights, input and output."""
+    """Return the bytes of the block that holds all intermediate results, without weights, input and output."""
+    results = lifetimes(execution_graph)
+    least = SMALLEST_SHARE * max((result.size for result in results), default=0)
+    placed = [result for result in results if result.size >= least]
+    rng = np.random.default_rng(0)
+    orders = [range(len(placed)), *(rng.permutation(len(placed)) for _ in range(ORDERS - 1))]
+    return max(block_bytes([placed[at] for at in order]) for order in orders)
+
+
+def lifetimes(execution_graph: Any) -> list[Lifetime]:
+    """Return the intermediate results in the order of their computation; results in one place are one."""
     # in the plugin's order, which differs from the graph's own order if a node has several outputs
     nodes = sorted(execution_graph.get_ordered_ops(), key=lambda node: int(_told(node, "execOrder") or 0))
     last_use: dict[tuple[str, int], int] = {}
@@ -42,47 +72,52 @@ def intermediate_bytes(execution_graph: Any) -> int:
         for port in range(node.get_input_size()):
             source = node.input_value(port)
             last_use[source.get_node().get_friendly_name(), source.get_index()] = position
-    live = peak = 0
-    ending: dict[int, int] = {}
+    found: dict[tuple[str, int], Lifetime] = {}
     for position, node in enumerate(nodes):
-        taken_over = _added_in_place(node)
+        given = _taken_over(node)
         for port, size in enumerate(_result_bytes(node)):
-            live += size - taken_over
-            end = last_use.get((node.get_friendly_name(), port), position)
-            ending[end] = ending.get(end, 0) + size
-        if taken_over:
-            ending[position] = ending.get(position, 0) - taken_over
-        peak = max(peak, live + _padded_copy_bytes(node))
-        live -= ending.pop(position, 0)
-    return peak
+            key = (node.get_friendly_name(), port)
+            last = last_use.get(key, position)
+            before = found.get(given) if given is not None and port == 0 else None
+            if given is not None and before is not None and before.size == size:
+                del found[given]
+                found[key] = Lifetime(before.first, last, size)
+            else:
+                found[key] = Lifetime(position, last, size)
+    return list(found.values())
 
 
-def _added_in_place(node: Any) -> int:
-    """Return the bytes of the tensor to which a convolution adds its result, which needs no memory of its own.
+def block_bytes(results: list[Lifetime]) -> int:
+    """Return the bytes of a block with a place for each result, the largest results first, equal ones in this order."""
+    placed: list[tuple[int, Lifetime]] = []
+    for result in sorted(results, key=lambda each: -each.size):
+        place = 0
+        beside = [(at, other) for at, other in placed if other.first <= result.last and result.first <= other.last]
+        for at, other in sorted(beside):
+            if at < place + result.size and place < at + other.size:
+                place = at + other.size
+        placed.append((place, result))
+    return max((at + result.size for at, result in placed), default=0)
 
-    It is the last computed input of the convolution, of the size of its output. The plugin adds in place only if no
-    other node needs that tensor.
+
+def _taken_over(node: Any) -> tuple[str, int] | None:
+    """Return the name and port of the tensor whose place the result of a node takes; None without one.
+
+    A convolution adds its result to its last computed input, if nothing else reads that tensor. Operations by voxel and
+    norms write over their first one, if nothing else reads any of theirs.
     """
-    if _kind(node) != "Convolution":
-        return 0
+    kind = _kind(node)
     computed = [value for value in node.input_values() if _kind(value.get_node()) != "Const"]
-    added = computed[-1] if len(computed) > 1 else None
-    if added is None or list(added.get_shape()) != list(node.get_output_shape(0)):
-        return 0
-    return _result_bytes(added.get_node())[int(added.get_index())]
-
-
-def _padded_copy_bytes(node: Any) -> int:
-    """Return the bytes that a running convolution may need: oneDNN's blocked kernels copy an input that needs padding.
-
-    The kernels do not report whether they copy. Kernels of one voxel never copy.
-    """
-    kernel = _told(node, "primitiveType")
-    if _kind(node) != "Convolution" or not kernel.startswith(_COPYING) or "1x1" in kernel:
-        return 0
-    source = node.input_value(0)
-    sizes = _result_bytes(source.get_node())
-    return sizes[int(source.get_index())] if sizes else 0
+    if kind == "Convolution" and len(computed) > 1:
+        given, unshared = computed[-1], computed[-1:]
+    elif kind in _IN_PLACE and computed:
+        given, unshared = computed[0], computed
+    else:
+        return None
+    alone = all(len(value.get_target_inputs()) == 1 for value in unshared)
+    if not alone or _kind(given.get_node()) in _TENSORS or list(given.get_shape()) != list(node.get_output_shape(0)):
+        return None
+    return str(given.get_node().get_friendly_name()), int(given.get_index())
 
 
 def _result_bytes(node: Any) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
-from brain_edge.machine.isa import cpu_fingerprint, isa_limit, newest_is_avx2
+from brain_edge.machine.isa import cpu_fingerprint, is_x86, isa_limit
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
@@ -365,7 +365,7 @@ class GraphCompiler:
             raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
         if self._package.manifest.precision is Precision.F32:
             rewrite_for_f32(model, operations())
-        if newest_is_avx2():
+        if is_x86():
             split_stem(model, operations())
         return model
 

@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13
 
-from brain_edge.runtime.graph_memory import intermediate_bytes
+from brain_edge.runtime.graph_memory import block_bytes, lifetimes
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 from brain_edge.runtime.rewrites.skip_norms import norm_before_joining
 
@@ -76,9 +76,9 @@ def test_the_result_is_that_of_the_plugin_but_for_a_rounding_of_a_byte_here_and_
 
 def test_the_joined_tensor_is_never_there_in_floating_point():
     model = decoder(12, 12, 6)
-    before = intermediate_bytes(compiled(model.clone()).get_runtime_model())
+    before = block_bytes(lifetimes(compiled(model.clone()).get_runtime_model()))
     rewrite_for_f32(model, opset13)
-    after = intermediate_bytes(compiled(model).get_runtime_model())
+    after = block_bytes(lifetimes(compiled(model).get_runtime_model()))
     assert before >= 2 * 24 * CHANNEL_BYTES, "the joined tensor and its norm"
     assert after <= 0.8 * before
 

@@ -10,10 +10,13 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tiny_package import make_package
 from torch.nn import functional
 
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.rewrites.strided_stem import phases_of, split_stem
+from brain_edge.runtime.session import GraphCompiler
 
 SIDES = st.tuples(*[st.integers(3, 8)] * 3).map(lambda halves: tuple(2 * half for half in halves))
 KERNELS = st.tuples(*[st.integers(1, 7)] * 3)
@@ -99,3 +102,13 @@ def test_other_convolutions_stay(other):
     before = [node.get_friendly_name() for node in model.get_ordered_ops()]
     assert split_stem(model, operations()) == 0
     assert [node.get_friendly_name() for node in model.get_ordered_ops()] == before
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64", "arm64"])
+def test_a_package_gets_the_phases_on_every_x86_processor(machine, tmp_path, monkeypatch):
+    package = make_package(tmp_path / "tiny")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("brain_edge.runtime.session.read_graph", lambda *_: quantised_stem())
+    compiler = GraphCompiler(package, RuntimeOptions(threads=1), {"tiny": 1})
+    kinds = [node.get_type_name() for node in compiler.model("tiny", (1, 1, 24, 24, 24)).get_ops()]
+    assert ("SpaceToDepth" in kinds) == (machine != "arm64")

@@ -7,6 +7,8 @@ from typing import Any
 from brain_edge.runtime.rewrites.norm_sums import sum_by_axis
 from brain_edge.runtime.rewrites.skip_norms import norm_before_joining
 from brain_edge.runtime.rewrites.skip_sums import sum_skips
+from brain_edge.runtime.rewrites.slabs import end_in_slabs
+from brain_edge.runtime.rewrites.upsampled_parts import convolve_upsampled_in_parts
 
 
 def rewrite_for_f32(model: Any, opset: Any) -> None:
@@ -19,4 +21,6 @@ def rewrite_for_f32(model: Any, opset: Any) -> None:
     # rewrites that move norms come first: a norm is one node until its sums are split
     sum_skips(model, opset)
     norm_before_joining(model, opset)
+    convolve_upsampled_in_parts(model, opset)
     sum_by_axis(model, opset)
+    end_in_slabs(model, opset)

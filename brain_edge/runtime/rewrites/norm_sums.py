@@ -81,10 +81,13 @@ def _of_instance_norm(node: Any, opset: Any) -> Any | None:
     if not axes:
         return None
     data, sides = node.input_value(0), list(node.get_input_shape(0))
-    centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, axes, opset))
-    length = _by_axis(opset.reduce_l2, centred, sides, axes, opset)
     summands = prod(sides[axis] for axis in axes)
-    return opset.multiply(centred, _inverse_deviation(length, summands, attributes, opset))
+    # the plugin's own mean is inexact, but near: it centres in place, and the exact sums below need no other copy
+    near = opset.mvn(data, _whole(axes), False, 0.0, "inside_sqrt")
+    mean = _by_axis(opset.reduce_mean, near, sides, axes, opset)
+    length = _by_axis(opset.reduce_l2, near, sides, axes, opset)
+    variance = opset.subtract(_mean_square(length, summands, opset), opset.multiply(mean, mean))
+    return opset.multiply(opset.subtract(near, mean), _inverse_deviation(opset.relu(variance), attributes, opset))
 
 
 def _of_group_norm(node: Any, opset: Any) -> Any | None:
@@ -109,10 +112,10 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
     data, spatial = node.input_value(0), list(range(2, len(sides)))
     centred = opset.subtract(data, mean_of_group(_by_axis(opset.reduce_mean, data, sides, spatial, opset)))
     lengths = _by_axis(opset.reduce_l2, centred, sides, spatial, opset)
-    length = opset.sqrt(mean_of_group(opset.multiply(lengths, lengths)))
+    variance = mean_of_group(_mean_square(lengths, summands, opset))
     attributes = {"eps": attributes["epsilon"], "eps_mode": "inside_sqrt"}
     scale, bias = (opset.reshape(node.input_value(port), _whole([1, sides[1], *ones]), False) for port in (1, 2))
-    factor = opset.multiply(_inverse_deviation(length, summands, attributes, opset), scale)
+    factor = opset.multiply(_inverse_deviation(variance, attributes, opset), scale)
     return opset.add(opset.multiply(centred, factor), bias)
 
 
@@ -134,9 +137,13 @@ def _vanished_axes(sides: list[int], after: Any) -> list[int]:
     return [axis for axis, length in enumerate(after.to_shape()) if length == 1]
 
 
-def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], opset: Any) -> Any:
-    """Return 1 / deviation from the length of the centred data; the variance is accurate because it has two passes."""
-    variance = opset.multiply(opset.multiply(length, length), np.float32(1.0 / summands))
+def _mean_square(length: Any, summands: int, opset: Any) -> Any:
+    """Return the mean of the squares of numbers whose root of the sum of squares is `length`."""
+    return opset.multiply(opset.multiply(length, length), np.float32(1.0 / summands))
+
+
+def _inverse_deviation(variance: Any, attributes: dict[str, Any], opset: Any) -> Any:
+    """Return 1 / deviation."""
     epsilon = np.float32(attributes["eps"])
     if attributes["eps_mode"].lower() == "inside_sqrt":
         deviation = opset.sqrt(opset.add(variance, epsilon))

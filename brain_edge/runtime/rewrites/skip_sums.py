@@ -56,7 +56,7 @@ def sum_skips(model: Any, opset: Any) -> int:
         parts = sorted(parts_of(node), key=lambda part: -position[part.data.get_node().get_friendly_name()])
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
-            _sum(path, parts, made, opset)
+            replace_by_sum(path, parts, made, opset)
         replaced += len(paths)
     if replaced:
         model.validate_nodes_and_infer_types()
@@ -68,8 +68,15 @@ def _bytes(port: Any) -> int:
     return int(np.prod(list(port.get_shape()))) * int(port.get_element_type().size)
 
 
-def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:
-    """Replace the convolution by the sum; `made` holds the nodes before it, which other paths may share."""
+def replace_by_sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:
+    """Replace a convolution by the sum over parts of its channels.
+
+    Args:
+        path: convolution, and the nodes before it, which are applied to each part.
+        parts: parts in the order of their computation.
+        made: nodes that other paths share, changed in place.
+        opset: operation set for new nodes.
+    """
     node = path.convolution
     weights, about = constant_of(node, 1), node.get_attributes()
     terms = []
@@ -81,6 +88,8 @@ def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset
         term = opset.convolution(data, share, *geometry)
         term.set_friendly_name(f"{node.get_friendly_name()}/part{number}")
         terms.append(term)
-    total = opset.add(*terms)
+    total = terms[0]
+    for term in terms[1:]:
+        total = opset.add(total, term)
     total.set_friendly_name(node.get_friendly_name())
     node.output(0).replace(total.output(0))
