@@ -1,7 +1,7 @@
 """Write the pages of `docs/reference` that the code itself knows best: commands, steps, recipes, the JSON Schema.
 
 And from what was recorded under `benchmarks/results`: the page of operator coverage, the newest figures of whole
-programs in the README, and the networks over their strongest rivals.
+programs in the README, the networks over their strongest rivals, and the ways to INT8.
 
     python docs/generate.py
 
@@ -25,6 +25,8 @@ from msgspec import Struct, structs
 from benchmarks.harness.cell_record import read_cells
 from benchmarks.harness.coverage_page import coverage_page
 from benchmarks.harness.coverage_record import read_coverage
+from benchmarks.harness.method_page import method_tables
+from benchmarks.harness.method_record import read_methods
 from benchmarks.harness.record import RESULTS
 from benchmarks.report.recipe_age import Ages, read_recipe_ages
 from benchmarks.report.speed_tables import RIVAL_WORDS, over_rivals
@@ -67,6 +69,7 @@ def pages() -> dict[str, str]:
         "recipes.md": lambda: _page(_recipes()),
         "steps.md": lambda: _page(_steps()),
         "../../README.md": _readme,
+        "../benchmarks/int8-methods.md": _methods,
         "../benchmarks/programs.md": _programs,
         "spec-schema.json": lambda: json.dumps(json_schema(), indent=2) + "\n",
     }
@@ -92,6 +95,11 @@ def _programs() -> str:
     shown = [(each.cpu, table) for each in machines(read_cells(RESULTS)) if (table := over_rivals(each, ages))]
     blocks = [*(f"{cpu}\n\n{table}" for cpu, table in shown), RIVAL_WORDS, *ages.words()]
     return _filled("../benchmarks/programs.md", "rivals", blocks)
+
+
+def _methods() -> str:
+    """As it is, but for the ways to INT8."""
+    return _filled("../benchmarks/int8-methods.md", "methods", method_tables(read_methods()))
 
 
 def _filled(page: str, block: str, parts: Iterable[str]) -> str:

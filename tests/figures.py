@@ -55,7 +55,8 @@ VERSION: Final = re.compile(
 
 OUTSIDE: Final = re.compile(
     r"^( *)```.*?^\1```$"
-    r"|<!-- (?P<block>figures|rivals):begin.*?<!-- (?P=block):end -->|`[^`\n]*`|(?<=\n\n) {4}[^\n]*(?:\n {4}[^\n]*)*",
+    r"|<!-- (?P<block>figures|rivals|methods):begin.*?<!-- (?P=block):end -->|`[^`\n]*`"
+    r"|(?<=\n\n) {4}[^\n]*(?:\n {4}[^\n]*)*",
     re.MULTILINE | re.DOTALL,
 )
 LINK: Final = re.compile(r"\]\(([^)\s#]*(?:results|accuracy|tuning)[^)\s#]*\.json)\)")

@@ -8,7 +8,7 @@ from evidences import accuracy_case
 
 from brain_edge_conversion.budget.measure import subject_numbers
 from brain_edge_conversion.search.journal import Entry, Journal
-from brain_edge_conversion.search.run import _question
+from brain_edge_conversion.search.run import question_of
 from brain_edge_conversion.search.space import TrialSetup
 from brain_edge_conversion.search.splits import split_cohort
 
@@ -34,7 +34,7 @@ def prepared(
     space: Int8Space, cohort: Cohort, folder: Path, options: SearchOptions, trials: Sequence[Entry[Trial]]
 ) -> TrialSetup[Trial]:
     """Prepare a space for the trial after these ones; the inputs of its networks are collected."""
-    journal = Journal(folder / "journal", _question(space, cohort, options), space.traits.entry)
+    journal = Journal(folder / "journal", question_of(space, cohort, options), space.traits.entry)
     for trial in trials:
         journal.entries.append(trial)
     (folder / "scratch").mkdir()

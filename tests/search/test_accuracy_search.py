@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 from dataclasses import dataclass, replace
@@ -173,6 +174,7 @@ class Resumed:
         trials: how many each attempt has begun.
         left: suffixes of the files that lay around after the last kill.
         named: files among them that name a patient.
+        cpu_s: processor time of each trial, s.
         done_again: trials begun after half a line was in the log and a graph was damaged.
         tidy: nothing but the package was left in the end.
     """
@@ -181,6 +183,7 @@ class Resumed:
     trials: list[int]
     left: set[str]
     named: list[str]
+    cpu_s: list[float]
     done_again: int
     tidy: bool
 
@@ -195,6 +198,7 @@ def resumed(fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPat
         files = [path for path in target.parent.rglob("*") if path.is_file()]
         named = [path.name for path in files if b"MUSTERMANN" in path.read_bytes()]
         (journal,) = work_folder(target).glob("*/trials.jsonl")
+        cpu_s = [json.loads(line)["cpu_s"] for line in journal.read_bytes().splitlines()]
         with journal.open("ab") as log:
             log.write(b'{"outcome": {"tri')
         (journal.parent / "trial-02/graphs/tiny.bin").write_bytes(b"damaged")
@@ -203,7 +207,7 @@ def resumed(fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPat
     tidy = not work_folder(target).exists() and [path.name for path in target.parent.iterdir() if path.is_dir()] == [
         "int8"
     ]
-    return Resumed(package.digest, trials, {path.suffix for path in files}, named, _begun(lines), tidy)
+    return Resumed(package.digest, trials, {path.suffix for path in files}, named, cpu_s, _begun(lines), tidy)
 
 
 def _killed(fp32: ModelPackage, cohort: Cohort, target: Path, point: str) -> int:
@@ -257,6 +261,11 @@ def test_a_time_limit_is_above_zero(minutes: float):
 def test_no_trial_is_made_twice(resumed: Resumed):
     """Killed before the second, after both, and after the third, which the last attempt has to do nothing for."""
     assert resumed.trials == [1, 1, 1, 0]
+
+
+def test_each_trial_states_its_processor_time(resumed: Resumed):
+    assert len(resumed.cpu_s) == 3
+    assert min(resumed.cpu_s) > 0
 
 
 def test_half_a_line_and_a_damaged_graph_are_done_again(resumed: Resumed):

@@ -99,10 +99,10 @@ def test_cohort_budget_and_machine_are_part_of_the_question(tmp_path: Path, monk
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         cohorts.append(load_cohort(save_manifest(tmp_path / name, make_case(tmp_path / name, name))))
-    asked = [run._question(space, each, SearchOptions()) for each in cohorts]
-    asked.append(run._question(space, cohorts[0], SearchOptions(budget=AccuracyBudget(max_dice_drop=0.002))))
+    asked = [run.question_of(space, each, SearchOptions()) for each in cohorts]
+    asked.append(run.question_of(space, cohorts[0], SearchOptions(budget=AccuracyBudget(max_dice_drop=0.002))))
     monkeypatch.setattr(run, "arithmetic_of", lambda _machine: "another")
-    asked.append(run._question(space, cohorts[0], SearchOptions()))
+    asked.append(run.question_of(space, cohorts[0], SearchOptions()))
     assert [question == asked[0] for question in asked] == [True, False, False, False]
 
 

@@ -36,7 +36,7 @@ from brain_edge_conversion.search.journal import Entry, Log, hashes
 from brain_edge_conversion.search.judgement import outcome_of
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.space import Facts, Traits
-from brain_edge_conversion.search.time_limit import report_within_limit
+from brain_edge_conversion.search.time_limit import processor_s, report_within_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -148,7 +148,8 @@ class Int8Space:
         Raises:
             TimeOverError: the time limit is over while weights are fitted.
         """
-        start, setup, options = time.monotonic(), self._setup, self._options
+        start, start_cpu_s = time.monotonic(), processor_s()
+        setup, options = self._setup, self._options
         shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted trial
         candidate, cases = candidate_in(folder, self.package), setup.splits.searched
         try:
@@ -173,6 +174,7 @@ class Int8Space:
             layers=executed.layers,
             files=hashes(folder, executed.layers),
             elapsed_s=time.monotonic() - start,
+            cpu_s=processor_s() - start_cpu_s,
         )
 
     def write(self, _entry: Entry[Trial], trial: Path, draft: Path) -> ModelPackage:

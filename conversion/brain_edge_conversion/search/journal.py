@@ -68,6 +68,8 @@ class Entry(Value, Generic[Choice], frozen=True, kw_only=True):
         files: file of the trial's folder -> SHA-256.
         problem: reason why the trial could not run.
         elapsed_s: duration in s, for the estimate of the remaining time and for a time limit; it decides nothing else.
+        cpu_s: processor time of all threads and child processes in s, which other programs hardly change; it decides
+            nothing.
     """
 
     choice: Choice
@@ -79,6 +81,7 @@ class Entry(Value, Generic[Choice], frozen=True, kw_only=True):
     files: dict[str, str] = msgspec.field(default_factory=dict)
     problem: str = ""
     elapsed_s: float = 0.0
+    cpu_s: float = 0.0
 
     @property
     def ran(self) -> bool:

@@ -93,7 +93,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     require_other(target, space.package.folder)
     with scratch_folder(place) as scratch:
         with package_folder(target, overwrite=options.overwrite, draft=draft_folder(place)) as draft:
-            journal = Journal(work_folder(place), _question(space, cohort, options), space.traits.entry)
+            journal = Journal(work_folder(place), question_of(space, cohort, options), space.traits.entry)
             masks = journal.folder / MASKS if space.traits.keeps_masks else scratch
             masks.mkdir(exist_ok=True)
             setup = TrialSetup(
@@ -109,7 +109,8 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     return ModelPackage(target, sealed.manifest)
 
 
-def _question(space: Space[Choice], cohort: Cohort, options: SearchOptions) -> Question:
+def question_of(space: Space[Choice], cohort: Cohort, options: SearchOptions) -> Question:
+    """Return the question that a search on this machine answers; its trials are those of no other question."""
     return Question(
         change=space.traits.change,
         package=space.package.digest,

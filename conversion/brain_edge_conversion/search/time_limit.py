@@ -6,6 +6,7 @@ the limit changes no figure of a trial.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -43,3 +44,8 @@ def report_within_limit(options: SearchOptions, journal: Journal[Choice]) -> Cal
             raise TimeOverError
 
     return report
+
+
+def processor_s() -> float:
+    """Return the processor time of this process and of its finished child processes, s."""
+    return sum(os.times()[:4])
