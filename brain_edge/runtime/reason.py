@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from brain_edge.machine.isa import ISA_VARIABLES, isa_limit
 from brain_edge.machine.process import binding_remedy
 
 LITTLE_MEMORY: Final = "memory is short: {}, or use a package with smaller windows"
 NOT_MEMORY: Final = "convert the model again with this version, or report this"
+LIMITED: Final = "the instruction set is limited to {}: remove the variable {}, or use a package in f32 or INT8"
 SHORT: Final = re.compile(r"\balloc|bad_?alloc|out of memory|not enough memory|Cannot allocate", re.IGNORECASE)
 """Words of OpenVINO, oneDNN and the system about memory that could not be had."""
+NO_KERNEL: Final = "could not create a primitive"
+"""Words of oneDNN about a layer that no kernel of the allowed instruction set computes in its number format."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -22,8 +26,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def remedy_of(error: BaseException, otherwise: str = NOT_MEMORY) -> str:
-    """Return the advice about an error of OpenVINO: about what bounds memory, or `otherwise` where that is no cause."""
-    return LITTLE_MEMORY.format(binding_remedy().value) if SHORT.search(str(error)) else otherwise
+    """Return the advice about an error of OpenVINO: about what bounds memory or kernels, or `otherwise`."""
+    if SHORT.search(str(error)):
+        return LITTLE_MEMORY.format(binding_remedy().value)
+    limit = isa_limit()
+    return LIMITED.format(limit, ISA_VARIABLES[0]) if limit is not None and NO_KERNEL in str(error) else otherwise
 
 
 def runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = NOT_MEMORY) -> str:

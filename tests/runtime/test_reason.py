@@ -45,6 +45,17 @@ def test_memory_that_could_not_be_had_is_named(message):
     assert remedy_of(error, "pad it") == LITTLE_MEMORY.format(Remedy.MACHINE.value)
 
 
+def test_a_limited_instruction_set_is_named_where_no_kernel_was_found(monkeypatch):
+    """A package in bf16 on a CPU that has bf16, under a limit without bf16."""
+    error = RuntimeError("could not create a primitive descriptor for the deconvolution forward propagation primitive.")
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert remedy_of(error) == NOT_MEMORY
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert "limited to AVX2: remove the variable ONEDNN_MAX_CPU_ISA" in remedy_of(error)
+    assert remedy_of(RuntimeError("shapes are inconsistent")) == NOT_MEMORY
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps this limit")
 def test_the_remedy_is_that_of_what_binds():
     """Under `ulimit -v`, as on some clusters, other programs take nothing of what is missing."""
