@@ -34,7 +34,12 @@ def import_openvino() -> Any:
     """Import and return openvino."""
     forbid_telemetry()
     with _importing, _without_converter():
+        first = "openvino" not in sys.modules
         import openvino
+
+        if first:
+            # its first array sets up its use of NumPy, and two threads that do so at once wait for each other forever
+            _ = openvino.Tensor(openvino.Type.f32, [1]).data
     return openvino
 
 

@@ -45,6 +45,9 @@ AHEAD_BYTES: Final = 32 * 2**20
 """Bytes of weights of the graphs that are compiled while the first image is read. Both networks of deepbet have 17 MiB,
 one fold of HD-BET has 62 MiB."""
 
+AT_ONCE: Final = 2
+"""Largest number of graphs that are compiled at the same time, each on one core; no more than the package's threads."""
+
 LIBRARY_BYTES: Final = 32 * 2**20
 """Memory that OpenVINO takes when it is loaded."""
 LIBRARY_ADDRESSES_BYTES: Final = 192 * 2**20
@@ -248,7 +251,7 @@ class SessionPool:
         self._compiler = compiler
         self._capacity = resident_graphs
         self._ready: OrderedDict[tuple[str, tuple[int, ...]], CompiledGraph] = OrderedDict()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brain-edge-compile")
+        self._worker = ThreadPoolExecutor(min(compiler.threads, AT_ONCE), thread_name_prefix="brain-edge-compile")
         self._coming: dict[tuple[str, tuple[int, ...]], Future[CompiledGraph]] = {}
         self._lock = RLock()
 
@@ -318,13 +321,18 @@ class SessionPool:
 
 
 class GraphCompiler:
-    """Compiler of a package's graphs for given shapes, which loads them from the cache or stores them there."""
+    """Compiler of a package's graphs for given shapes, which loads them from the cache or stores them there.
+
+    Attributes:
+        threads: number of threads of the networks.
+    """
 
     def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
         self._package = package
         self._options = options
         require_start(options)
         self._core = import_openvino().Core()
+        self.threads = options.threads or default_threads()
         self._streams = dict(streams)
         self._kept = KeptGraphs.of(options)
 
