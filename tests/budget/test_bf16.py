@@ -45,7 +45,10 @@ def test_a_package_in_another_format_is_not_offered_in_bf16(package, monkeypatch
 
 @pytest.mark.parametrize("differs", [False, True])
 def test_masks_are_judged_by_the_budget(package: ModelPackage, tmp_path: Path, monkeypatch, differs: bool):
-    """A package with another threshold stands for one whose masks bf16 has changed."""
+    """A package with another threshold stands for one whose masks bf16 has changed.
+
+    On a CPU with native bf16, single voxels of the tiny package change as well.
+    """
     monkeypatch.setattr(tiny_package, "MIDDLE", 0.75)
     candidate = make_package(tmp_path / "other") if differs else package
     case = make_case(tmp_path, "p1", Split.VALIDATION, voxels=make_volume(PHANTOM).voxels)
@@ -54,4 +57,4 @@ def test_masks_are_judged_by_the_budget(package: ModelPackage, tmp_path: Path, m
     in_bf16 = candidate.in_precision(Precision.BF16)
     verdict = judge_bf16(package, in_bf16, cases, budget, RuntimeOptions(threads=1))
     assert bool(verdict.failures) is differs
-    assert verdict.failures[0].startswith("mean drop of label") if differs else verdict.worst_mean_disagreement == 0
+    assert verdict.failures[0].startswith("mean drop of label") if differs else verdict.worst_mean_disagreement < 0.01
