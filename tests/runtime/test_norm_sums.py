@@ -8,6 +8,7 @@ import pytest
 import torch
 from openvino import opset13
 
+from brain_edge.runtime.graph_memory import lifetimes
 from brain_edge.runtime.rewrites.norm_sums import LEAST_SUMMANDS, REDUCTIONS, sum_by_axis
 
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
@@ -245,3 +246,16 @@ def test_axes_that_the_graph_computes_are_summed_too():
 
 def test_axes_that_the_shapes_do_not_tell_stay():
     assert sum_by_axis(pooled(keep_dims=False), opset13) == 0
+
+
+def test_a_norm_is_centred_in_place():
+    """Large are the input in the layout of the kernels, the convolution's result and the normed one, and no copy."""
+    layers = (torch.nn.Conv3d(16, 16, 3, padding=1), torch.nn.InstanceNorm3d(16), torch.nn.LeakyReLU(0.1))
+    network, sides = torch.nn.Sequential(*layers, torch.nn.Conv3d(16, 4, 3, padding=1)), (1, 16, 32, 40, 48)
+    model = ov.convert_model(network.eval(), example_input=torch.zeros(sides))
+    model.reshape(list(sides))
+    assert sum_by_axis(model, opset13) == 1
+    properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}
+    results = lifetimes(ov.Core().compile_model(model, "CPU", properties).get_runtime_model())
+    largest = max(result.size for result in results)
+    assert sum(result.size == largest for result in results) == 3

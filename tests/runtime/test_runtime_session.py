@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
 from brain_edge.runtime.session import (
     GraphCompiler,
+    SessionPool,
     compile_properties,
     cpu_capabilities,
     open_sessions,
@@ -421,3 +423,23 @@ class TestAnAuditedRun:
 
     def test_leaves_the_home_folder_empty(self, audited):
         assert audited["home"] == []
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (2, 2), (8, 2)])
+def test_two_graphs_are_compiled_at_a_time_and_no_more_than_there_are_threads(package, monkeypatch, threads, at_once):
+    running, most, lock = 0, 0, Lock()
+
+    def compile_slowly(*_arguments):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.2)
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr(GraphCompiler, "compile", compile_slowly)
+    pool = SessionPool(GraphCompiler(package, RuntimeOptions(threads=threads), {"tiny": 1}), 4)
+    for coming in [pool.expect("tiny", (1, 1, side, 8, 8)) for side in (8, 9, 10)]:
+        coming.result()
+    assert most == at_once
