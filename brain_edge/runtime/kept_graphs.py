@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from dataclasses import dataclass
-from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError
@@ -26,6 +26,8 @@ LIMIT_BYTES: Final = 2 * 2**30
 """Largest size of all entries of a folder; the entries that were not used for longest are removed beyond it."""
 LEAST_FREE_BYTES: Final = 2**30
 """Free space that must stay on the disk of a default folder."""
+_told: Final[set[Path]] = set()
+_telling: Final = Lock()
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,11 @@ def _problem_of(folder: Path) -> str | None:
     return None if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "the folder cannot be written to"
 
 
-@cache
 def _tell(folder: Path, problem: str) -> None:
-    """Warn once in a process."""
+    """Warn about a folder once in a process, because several graphs meet the same problem."""
+    with _telling:
+        if folder in _told:
+            return
+        _told.add(folder)
     words = "compiled graphs are not kept in %s: %s; name another folder with --cache, or give --cache none"
     logging.getLogger(__name__).warning(words, folder, problem)

@@ -74,12 +74,12 @@ def package(tmp_path_factory):
 def said(monkeypatch) -> Iterator[list[str]]:
     """The warnings of a process that has just begun."""
     sentences: list[str] = []
-    kept_graphs._tell.cache_clear()
+    kept_graphs._told.clear()
     # not caplog: a library that configures logging may have switched off the loggers that it found
     logger = logging.getLogger("brain_edge.runtime.kept_graphs")
     monkeypatch.setattr(logger, "warning", lambda words, *values: sentences.append(words % values))
     yield sentences
-    kept_graphs._tell.cache_clear()
+    kept_graphs._told.clear()
 
 
 def output(package, folder: Path | None, *, is_default: bool = True) -> np.ndarray:
@@ -164,6 +164,14 @@ class TestAFullDisk:
         assert len(said) == 1
         assert "the disk is full" in said[0]
         assert entries(small_disk) == ["filler"], "no partial file is left"
+
+    def test_costs_one_sentence_also_if_several_graphs_do_not_fit(self, small_disk, said):
+        kept = kept_graphs.KeptGraphs(small_disk, is_default=False)
+        for name in "ab":
+            kept.store(msgspec.structs.replace(KEY, graph=name), bytes(2**20))
+        assert len(said) == 1
+        assert "the disk is full" in said[0]
+        assert entries(small_disk) == []
 
 
 class TestTheSize:
