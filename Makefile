@@ -52,7 +52,7 @@ FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once scale doors docs site wheel clean
+.PHONY: help demo test test-all test-runs test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once scale doors docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ test: $(FOR_DEVELOPMENT) ## the tests that CI runs
 
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
 	BRAIN_EDGE_EXAMPLES=200 $(PYTEST) $(SIDE_BY_SIDE)
+
+test-runs: $(FOR_DEVELOPMENT) ## `make test` as it is and under each limit of the instruction set, kept: LIMIT=AVX2, TARGET=test-all
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m recorded $(if $(LIMIT),--limit $(LIMIT)) $(if $(TARGET),--target $(TARGET))
 
 coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none of them reaches; fails below the floor
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered \

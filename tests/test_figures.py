@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATED = {
     *(f"docs/reference/{name}.md" for name in ("cli", "coverage", "recipes", "steps")),
     "docs/benchmarks/README.md",
-    *(f"docs/reference/{name}.md" for name in ("hunt", "mutants")),
+    *(f"docs/reference/{name}.md" for name in ("hunt", "mutants", "test-runs")),
     "docs/examples/tuning-hd-bet-v1/tuning.md",
 }
 BY_HAND = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "calibration_data/README.md")
