@@ -14,6 +14,7 @@ from .costs import read_costs
 from .figures import draw_all
 from .page import benchmark_page
 from .recipe_age import read_recipe_ages
+from .suite import read_suites
 from .summaries import machines
 from .whole_cases import read_whole_cases
 
@@ -51,9 +52,11 @@ def write_benchmark_report(results: Path, folder: Path, costs: Path | None = Non
         MissingExtraError: matplotlib is not installed.
     """
     cases = read_whole_cases(results)
+    suites = read_suites(results)
     found = machines(read_cells(results), [case.machine for case in cases])
     stated = read_costs(costs) if costs is not None else None
     with atomic_folder(folder, overwrite=overwrite) as draft:
         drawn = draw_all(found, draft)
-        (draft / PAGE).write_text(benchmark_page(found, drawn, stated, cases, read_recipe_ages()), encoding="utf-8")
+        page = benchmark_page(found, drawn, stated, cases, read_recipe_ages(), suites)
+        (draft / PAGE).write_text(page, encoding="utf-8")
     return folder / PAGE

@@ -14,6 +14,7 @@ from .costs import cost_rows
 from .formatting import NOT_MEASURED, mib, short
 from .recipe_age import Ages
 from .speed_tables import networks, scaling, table_4, table_4_words
+from .suite import suite_table
 from .summaries import best_isa, held
 from .targets import COLUMNS as TARGET_COLUMNS
 from .targets import target_rows
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .costs import Costs
     from .figures import Drawn
     from .recipe_age import RecipeAge
+    from .suite import SuiteRun
     from .summaries import OneMachine
     from .whole_cases import WholeCaseRun
 
@@ -40,6 +42,7 @@ def benchmark_page(
     costs: Costs | None,
     cases: Sequence[WholeCaseRun] = (),
     recipes: Mapping[str, RecipeAge] = MappingProxyType({}),
+    suites: Sequence[SuiteRun] = (),
 ) -> str:
     """The whole page.
 
@@ -49,10 +52,12 @@ def benchmark_page(
         costs: the reader's own prices and powers; None without.
         cases: contenders in turn outside the matrix, oldest first.
         recipes: since when each computes what it computes, by name.
+        suites: runs of the pytest-benchmark suite, oldest first.
     """
     blocks = [*_head(all_machines), *_figure(drawn, "speed-up-by-cpu")]
     for each in all_machines:
         blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases, Ages(recipes))]
+        blocks += suite_table([run for run in suites if not differences(run.machine_info, each.machine)])
     return "\n\n".join(blocks) + "\n"
 
 
