@@ -253,6 +253,47 @@ def test_what_is_wrong_is_said_with_its_sizes(errors: dict[tuple[int, ...], floa
     assert bool(said) is bool(words)
 
 
+@pytest.mark.parametrize(
+    ("error", "own", "is_right"),
+    [(7e-4, 3e-4, True), (7e-4, 1e-4, False), (9e-2, 5e-2, False), (7e-4, float("nan"), False), (4e-4, 0.0, True)],
+)
+def test_a_network_that_amplifies_rounding_may_be_off_by_as_much_as_rounding_does(
+    error: float, own: float, is_right: bool
+):
+    assert Seen((1, 1, 128, 128, 128), error, own).is_right(5e-4) is is_right
+    assert bool(judged([Seen((1, 1, 128, 128, 128), error, own)], 5e-4)) is not is_right
+
+
+class Amplifies(nn.Module):
+    """Turns the last digits of numbers that noise has and heads have not into large differences."""
+
+    def __init__(self, *, frozen: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 1, 3, padding=1, bias=False)
+        self.frozen = frozen
+        with torch.no_grad():
+            self.conv.weight.copy_(0.05 * torch.randn_like(self.conv.weight))
+            self.conv.weight[0, 0, 1, 1, 1] = 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        near = self.conv(x)
+        if self.frozen:
+            near = near * (1 + 0.001 * (int(x.shape[2]) % 4))
+        far = 300 * torch.sin(2000 * functional.relu(near - 7))
+        return torch.cat([near, near.square() - far], 1)
+
+
+def test_a_network_that_amplifies_rounding_is_taken(tmp_path: Path):
+    torch.manual_seed(0)
+    converted(Amplifies().eval(), spec(), tmp_path / "p", (36, 40, 44))
+
+
+def test_such_a_network_with_a_frozen_decision_is_refused(tmp_path: Path):
+    torch.manual_seed(0)
+    with pytest.raises(ParityError, match="has frozen a decision"):
+        converted(Amplifies(frozen=True).eval(), spec(), tmp_path / "p", (36, 40, 44))
+
+
 class Probabilities(Plain):
     """Ends in a softmax, cut to the size of the input."""
 

@@ -39,15 +39,31 @@ SMALL: Final[tuple[Shape, ...]] = ((37, 41, 35), (38, 46, 34), (36, 44, 52), (40
 LARGE: Final[Shape] = (128, 112, 96)
 """Large test size for graphs that sum over volumes: from 96^3 on, a sum in one float32 exceeds the parity limits. The
 size is less than a fifth of a head at 1 mm, and a conversion compares a head anyway."""
+OWN_TIMES: Final = 4
+"""Allowed error, in movements of PyTorch's own output when the last digit of the input moves: folds of HD-BET v1 are
+off by up to 2.4, PyTorch in another memory layout by 3, sums that drift by hundreds (docs/decisions/0052)."""
+OWN_MOST: Final = 10
+"""Largest allowed error, in limits, however much the output of PyTorch moves."""
 SUMS: Final = frozenset({"MVN", "GroupNormalization", *REDUCTIONS})
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Relative error at one size (N, C, ...): largest difference / largest output; infinite if OpenVINO fails."""
+    """Relative error at one size: largest difference / largest output.
+
+    Attributes:
+        shape: shape of the input (N, C, ...).
+        error: difference between OpenVINO and PyTorch; infinite if OpenVINO fails.
+        own: difference between PyTorch and itself, when the last digit of its input moves; 0 if it was not needed.
+    """
 
     shape: tuple[int, ...]
     error: float
+    own: float = 0.0
+
+    def is_right(self, allowed: float) -> bool:
+        """Return True within the limit, or within what rounding alone does to this network; NaN is wrong."""
+        return self.error <= max(allowed, min(OWN_TIMES * self.own, OWN_MOST * allowed))
 
 
 @dataclass(frozen=True)
@@ -82,11 +98,11 @@ def find_frozen(draft: Saved, converted: Side) -> Frozen:
         sides = (source.example_shape, *sizes_of(stage, large=large))
         shapes = dict.fromkeys(execution.example_input(network.channels_in, each) for each in sides)
         module = with_one_output(draft.published[graph], source.output)
-        tried = (_seen(shape, module, converted.sessions[graph], moved[graph]) for shape in shapes)
+        allowed = draft.options.limits.relative_error
+        tried = (_seen(shape, module, converted.sessions[graph], moved[graph], allowed) for shape in shapes)
         seen = [each for each in tried if each is not None]
-        if words := judged(seen, draft.options.limits.relative_error):
-            allowed = draft.options.limits.relative_error
-            return Frozen(f"{graph}: {words}; no package was written", seen[0].error <= allowed)
+        if words := judged(seen, allowed):
+            return Frozen(f"{graph}: {words}; no package was written", seen[0].is_right(allowed))
     return Frozen()
 
 
@@ -111,7 +127,7 @@ def sums_volumes(model: Any) -> bool:
     return any(node.get_type_name() in SUMS for node in model.get_ordered_ops())
 
 
-def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: Moved) -> Seen | None:
+def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: Moved, allowed: float) -> Seen | None:
     """Return how far both are on noise of one shape (N, C, ...), or None where PyTorch does not take the shape."""
     # skewed and far from zero, as intensities are, so that sums are large
     noise = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
@@ -124,7 +140,19 @@ def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: 
         )
     except BrainEdgeError:  # PyTorch takes this size: that OpenVINO does not is the finding
         return Seen(shape, np.inf)
-    return Seen(shape, _distance(wanted, got))
+    error = _distance(wanted, got)
+    return Seen(shape, error) if error <= allowed else Seen(shape, error, _own_movement(module, noise, wanted))
+
+
+def _own_movement(module: nn.Module, noise: FloatArray, wanted: FloatArray) -> float:
+    """Return how far PyTorch's output moves if the last digit of each input number moves up or down, drawn twice."""
+    generator = np.random.default_rng(1)
+    found = []
+    for _ in range(2):
+        away = np.where(generator.random(noise.shape) < 0.5, np.float32(0), np.float32(np.inf))
+        moved = output_on(module, np.nextafter(noise, away))
+        found.append(0.0 if moved is None else _distance(wanted, moved))
+    return max(found)
 
 
 def _distance(wanted: FloatArray, got: FloatArray) -> float:
@@ -136,9 +164,8 @@ def _distance(wanted: FloatArray, got: FloatArray) -> float:
 
 def judged(seen: Sequence[Seen], allowed: float) -> str:
     """Describe the fault of a graph that was compared at several sizes; empty if there is none."""
-    # the comparison is False for NaN, so NaN is wrong
-    wrong = [each for each in seen if not each.error <= allowed]
-    right = [each for each in seen if each.error <= allowed]
+    wrong = [each for each in seen if not each.is_right(allowed)]
+    right = [each for each in seen if each.is_right(allowed)]
     if not wrong:
         return ""
     where = " and on ".join(
