@@ -42,7 +42,8 @@ def main(network: str, graphs: Path, threads: int, engines: tuple[str, ...]) -> 
         engine = ENGINES[name]
         assert engine.graph is not None, "only graphs have layers to look at"
         properties = compile_properties(Precision(engine.precision), options)
-        found[name] = sums(executed_layers(network, ready_model(graphs / engine.graph, shape), properties, shape), {})
+        model = ready_model(graphs / engine.graph, shape, engine.precision)
+        found[name] = sums(executed_layers(network, model, properties, shape), {})
     kinds = sorted({each.numbers for of_one in found.values() for each in of_one if each.multiply_adds})
     peaks = measured_peaks(options, kinds)
     printed = {"sums": found, "peaks": peaks, "bytes_per_s": copied_bytes_per_s(threads)}

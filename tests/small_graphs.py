@@ -73,3 +73,22 @@ def operations_of(model: Any) -> list[tuple[str, str, str, str]]:
         for node in model.get_ordered_ops()
         if node.get_type_name() != "Result"
     ]
+
+
+def quantised_stem(
+    *, channels: int = 1, side: int = 24, kernel: int = 7, stride: int = 2, most: int = 64, in_bytes: bool = True
+) -> Any:
+    """One quantised convolution, as NNCF stores it."""
+    rng = np.random.default_rng(3)
+    image = ops.parameter(PartialShape([1, channels, side, side, side]), Type.f32, name="image")
+    ends = [ops.constant(np.float32(end)) for end in (-1.0, 3.0, -1.0, 3.0)]
+    data = ops.fake_quantize(image, *ends, 256)
+    stored = rng.integers(-most, most + 1, size=(8, channels, *[kernel] * 3)).astype(np.int8)
+    scale = rng.uniform(0.001, 0.002, size=(8, 1, 1, 1, 1)).astype(np.float32)
+    weights: Any = ops.multiply(ops.convert(ops.constant(stored), "f32"), ops.constant(scale))
+    if not in_bytes:
+        weights = ops.constant(stored.astype(np.float32) * scale)
+    pads = [kernel // 2] * 3
+    convolution = ops.convolution(data, weights, [stride] * 3, pads, pads, [1, 1, 1])
+    convolution.set_friendly_name("stem")
+    return Model([convolution], [image], "stem")

@@ -167,25 +167,34 @@ def module_of(subject: str) -> nn.Module:
     return module.eval()
 
 
-def compiled(graph: Path, shape: tuple[int, ...], threads: int, precision: str = "f32", streams: int = 1) -> Any:
+def compiled(
+    graph: Path,
+    shape: tuple[int, ...],
+    threads: int,
+    precision: str = "f32",
+    streams: int = 1,
+    *,
+    rewritten: bool = True,
+) -> Any:
     """A graph compiled as the runtime compiles it, in the given precision where it is not integer."""
-    import openvino as ov
-
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import Precision
+    from brain_edge.runtime.library import import_openvino
     from brain_edge.runtime.session import compile_properties
 
     properties = compile_properties(Precision(precision), RuntimeOptions(threads=threads), streams)
-    return ov.Core().compile_model(ready_model(graph, shape), "CPU", properties)
+    model = ready_model(graph, shape, precision, rewritten=rewritten)
+    return import_openvino().Core().compile_model(model, "CPU", properties)
 
 
-def ready_model(graph: Path, shape: tuple[int, ...]) -> Any:
-    """A graph at its size, changed as the runtime changes it before it compiles it."""
-    import openvino as ov
+def ready_model(graph: Path, shape: tuple[int, ...], precision: str = "f32", *, rewritten: bool = True) -> Any:
+    """A graph at its size, rewritten as the runtime does before it compiles it."""
+    from brain_edge.package import Precision
+    from brain_edge.runtime.library import import_openvino
+    from brain_edge.runtime.session import rewrite
 
-    from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
-
-    model = ov.Core().read_model(str(graph))
+    model = import_openvino().Core().read_model(str(graph))
     model.reshape(list(shape))
-    rewrite_for_f32(model, ov.opset13)
+    if rewritten:
+        rewrite(model, Precision(precision))
     return model

@@ -371,10 +371,7 @@ class GraphCompiler:
             model.reshape(list(shape))
         except RuntimeError as error:
             raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
-        if self._package.manifest.precision is Precision.F32:
-            rewrite_for_f32(model, operations())
-        if is_x86():
-            split_stem(model, operations())
+        rewrite(model, self._package.manifest.precision)
         return model
 
     def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:
@@ -413,6 +410,14 @@ class GraphCompiler:
             isa=f"{device}, flags {cpu_fingerprint()}, at most {isa_limit() or 'all'}",
             properties={name: str(value) for name, value in properties.items()},
         )
+
+
+def rewrite(model: Any, precision: Precision) -> None:
+    """Rewrite an `openvino.Model` of static shape in place, as it is compiled in a precision on this CPU."""
+    if precision is Precision.F32:
+        rewrite_for_f32(model, operations())
+    if is_x86():
+        split_stem(model, operations())
 
 
 def compile_properties(precision: Precision, options: RuntimeOptions, streams: int = 1) -> dict[str, Any]:

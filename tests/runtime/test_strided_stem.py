@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from small_graphs import quantised_stem
 from tiny_package import make_package
 from torch.nn import functional
 
@@ -49,26 +50,6 @@ def test_any_strided_convolution_is_one_of_stride_1_on_the_phases(sides, kernel,
     got = functional.conv3d(on_phases, torch.from_numpy(found.weights))
     assert got.shape == expected.shape
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
-
-
-def quantised_stem(
-    *, channels: int = 1, side: int = 24, kernel: int = 7, stride: int = 2, most: int = 64, in_bytes: bool = True
-) -> Any:
-    """One quantised convolution, as NNCF stores it."""
-    ov, ops = import_openvino(), operations()
-    rng = np.random.default_rng(3)
-    image = ops.parameter(ov.PartialShape([1, channels, side, side, side]), ov.Type.f32, name="image")
-    ends = [ops.constant(np.float32(end)) for end in (-1.0, 3.0, -1.0, 3.0)]
-    data = ops.fake_quantize(image, *ends, 256)
-    stored = rng.integers(-most, most + 1, size=(8, channels, *[kernel] * 3)).astype(np.int8)
-    scale = rng.uniform(0.001, 0.002, size=(8, 1, 1, 1, 1)).astype(np.float32)
-    weights: Any = ops.multiply(ops.convert(ops.constant(stored), "f32"), ops.constant(scale))
-    if not in_bytes:
-        weights = ops.constant(stored.astype(np.float32) * scale)
-    pads = [kernel // 2] * 3
-    convolution = ops.convolution(data, weights, [stride] * 3, pads, pads, [1, 1, 1])
-    convolution.set_friendly_name("stem")
-    return ov.Model([convolution], [image], "stem")
 
 
 def output(model: Any, image: np.ndarray) -> np.ndarray:

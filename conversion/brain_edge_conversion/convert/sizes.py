@@ -23,7 +23,7 @@ from brain_edge_conversion.convert.rewrites.outputs import with_one_output
 from brain_edge_conversion.convert.taken import MULTIPLES, output_on, size_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -39,9 +39,10 @@ SMALL: Final[tuple[Shape, ...]] = ((37, 41, 35), (38, 46, 34), (36, 44, 52), (40
 LARGE: Final[Shape] = (128, 112, 96)
 """Large test size for graphs that sum over volumes: from 96^3 on, a sum in one float32 exceeds the parity limits. The
 size is less than a fifth of a head at 1 mm, and a conversion compares a head anyway."""
-OWN_TIMES: Final = 4
-"""Allowed error, in movements of PyTorch's own output when the last digit of the input moves: folds of HD-BET v1 are
-off by up to 2.4, PyTorch in another memory layout by 3, sums that drift by hundreds (docs/decisions/0052)."""
+OWN_TIMES: Final = 10
+"""Allowed error, in movements of PyTorch's own output when the last digits of its input move. A network rounds in each
+of its layers, not at its input alone: folds of HD-BET v1 are off by up to 5, sums that drift by hundreds
+(docs/decisions/0052)."""
 OWN_MOST: Final = 10
 """Largest allowed error, in limits, however much the output of PyTorch moves."""
 SUMS: Final = frozenset({"MVN", "GroupNormalization", *REDUCTIONS})
@@ -129,8 +130,7 @@ def sums_volumes(model: Any) -> bool:
 
 def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: Moved, allowed: float) -> Seen | None:
     """Return how far both are on noise of one shape (N, C, ...), or None where PyTorch does not take the shape."""
-    # skewed and far from zero, as intensities are, so that sums are large
-    noise = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
+    noise = noise_of(shape)
     wanted = output_on(module, noise)
     if wanted is None:
         return None
@@ -140,22 +140,30 @@ def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: 
         )
     except BrainEdgeError:  # PyTorch takes this size: that OpenVINO does not is the finding
         return Seen(shape, np.inf)
-    error = _distance(wanted, got)
+    error = relative_distance(wanted, got)
     return Seen(shape, error) if error <= allowed else Seen(shape, error, _own_movement(module, noise, wanted))
 
 
 def _own_movement(module: nn.Module, noise: FloatArray, wanted: FloatArray) -> float:
-    """Return how far PyTorch's output moves if the last digit of each input number moves up or down, drawn twice."""
+    """Return how far PyTorch's output moves when the last digits of its input move."""
+    moved = (output_on(module, each) for each in last_digit_moved(noise))
+    return max(0.0 if each is None else relative_distance(wanted, each) for each in moved)
+
+
+def noise_of(shape: tuple[int, ...]) -> FloatArray:
+    """Return noise of one shape (N, C, ...): skewed and far from zero, as intensities are, so that sums are large."""
+    return np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
+
+
+def last_digit_moved(values: FloatArray) -> Iterator[FloatArray]:
+    """Return positive numbers, each moved up or down to the next float32, drawn twice."""
     generator = np.random.default_rng(1)
-    found = []
     for _ in range(2):
-        away = np.where(generator.random(noise.shape) < 0.5, np.float32(0), np.float32(np.inf))
-        moved = output_on(module, np.nextafter(noise, away))
-        found.append(0.0 if moved is None else _distance(wanted, moved))
-    return max(found)
+        away = np.where(generator.random(values.shape) < 0.5, np.float32(0), np.float32(np.inf))
+        yield np.nextafter(values, away)
 
 
-def _distance(wanted: FloatArray, got: FloatArray) -> float:
+def relative_distance(wanted: FloatArray, got: FloatArray) -> float:
     """Return the largest difference / the largest output; infinite if the shapes differ."""
     if wanted.shape != got.shape:
         return np.inf
