@@ -39,9 +39,9 @@ SMALL: Final[tuple[Shape, ...]] = ((37, 41, 35), (38, 46, 34), (36, 44, 52), (40
 LARGE: Final[Shape] = (128, 112, 96)
 """Large test size for graphs that sum over volumes: from 96^3 on, a sum in one float32 exceeds the parity limits. The
 size is less than a fifth of a head at 1 mm, and a conversion compares a head anyway."""
-OWN_TIMES: Final = 10
+OWN_TIMES: Final = 20
 """Allowed error, in movements of PyTorch's own output when the last digits of its input move. A network rounds in each
-of its layers, not at its input alone: folds of HD-BET v1 are off by up to 5, sums that drift by hundreds
+of its layers, not at its input alone: folds of HD-BET v1 are off by up to 7, sums that drift by hundreds
 (docs/decisions/0052)."""
 OWN_MOST: Final = 10
 """Largest allowed error, in limits, however much the output of PyTorch moves."""
