@@ -33,8 +33,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = folder / "20260101T000000Z-suite.json"
     plugins = ("-p", "no:cacheprovider", "-p", "benchmark", "-p", "benchmarks.conftest")
     options = (*plugins, f"--benchmark-json={record}", "--threads", "2", "--rootdir", ".", "test_timed.py")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'conversion'}"}
-    environment.pop("PYTEST_ADDOPTS", None)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment = {**outside, "PYTHONPATH": f"{ROOT}:{ROOT / 'conversion'}"}
     command = [sys.executable, "-m", "pytest", *options]
     ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
