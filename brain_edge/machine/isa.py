@@ -24,6 +24,9 @@ KNOWN_ISAS: Final = (
 )
 """Values from oneDNN's documentation, "CPU Dispatcher Control"."""
 
+BF16_ISAS: Final = frozenset(KNOWN_ISAS[KNOWN_ISAS.index("AVX512_CORE_BF16") :])
+"""Limits that leave bf16 to a CPU that has it."""
+
 NEWER_FLAGS: Final = ("avx512", "avx_vnni", "avx10", "amx")
 """Beginnings of the flags of vector instructions that are newer than AVX2, as Linux names them."""
 
@@ -45,6 +48,12 @@ def isa_limit(environment: Mapping[str, str] = os.environ) -> str | None:
             )
         return value.upper()
     return None
+
+
+def limit_allows_bf16() -> bool:
+    """Return True if there is no limit, or one with bf16; OpenVINO asks the CPU alone, then finds no kernel."""
+    limit = isa_limit()
+    return limit is None or limit in BF16_ISAS
 
 
 def cpu_fingerprint() -> str:

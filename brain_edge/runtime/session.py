@@ -14,7 +14,7 @@ import numpy as np
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
-from brain_edge.machine.isa import cpu_fingerprint, is_x86, isa_limit
+from brain_edge.machine.isa import cpu_fingerprint, is_x86, isa_limit, limit_allows_bf16
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
@@ -116,9 +116,9 @@ def runtime_version() -> str:
 
 
 def cpu_capabilities() -> tuple[str, ...]:
-    """Return the number formats that this CPU computes natively, as reported by OpenVINO, such as FP32, BF16, INT8."""
-    ov = import_openvino()
-    return tuple(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    """Return the number formats that this CPU computes natively under the user's limit, such as FP32, BF16, INT8."""
+    known = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(each for each in known if each != "BF16" or limit_allows_bf16())
 
 
 class GraphSession:

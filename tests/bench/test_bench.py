@@ -134,7 +134,7 @@ def test_the_table_states_the_bytes_that_each_step_writes_and_their_sum(record: 
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("model", 999), ("stepping", 99), ("processors", 64), ("isa", "AVX2"), ("memory_bytes", 1)]
+    ("field", "value"), [("model", 999), ("stepping", 99), ("processors", 64), ("isa", "SSE41"), ("memory_bytes", 1)]
 )
 def test_records_of_different_machines_are_not_compared(record: BenchRecord, field: str, value: object):
     other = msgspec.structs.replace(record, machine=msgspec.structs.replace(record.machine, **{field: value}))

@@ -13,6 +13,7 @@ from tiny_package import PHANTOM, make_package
 
 from brain_edge.evaluation.cohort import Split, load_cohort
 from brain_edge.image.phantom import make_volume
+from brain_edge.machine.isa import limit_allows_bf16
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, Precision
 from brain_edge_conversion.budget import bf16
@@ -44,6 +45,7 @@ def test_a_package_in_another_format_is_not_offered_in_bf16(package, monkeypatch
     assert native_bf16(ModelPackage(package.folder, msgspec.structs.replace(package.manifest, **change))) is None
 
 
+@pytest.mark.skipif(not limit_allows_bf16(), reason="ONEDNN_MAX_CPU_ISA leaves no bf16 to a CPU that has it")
 @pytest.mark.parametrize("differs", [False, True])
 def test_masks_are_judged_by_the_budget(package: ModelPackage, tmp_path: Path, monkeypatch, differs: bool):
     """A package with another threshold stands for one whose masks bf16 has changed.

@@ -26,7 +26,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Cohort, Split
 from brain_edge.evaluation.evidence import Evidence, Isa, IsaRecord, NodeKernel, evidence_in
-from brain_edge.machine.isa import newest_is_avx2
+from brain_edge.machine.isa import isa_limit, newest_is_avx2
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, Precision, graph_path, open_package
 from brain_edge.runtime.session import compile_properties
@@ -53,6 +53,10 @@ pytestmark = [
     # nncf reads its configuration with a deprecated corner of a library of its own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
+unlimited = pytest.mark.skipif(
+    isa_limit() is not None,
+    reason="ONEDNN_MAX_CPU_ISA is set: this process itself imitates an older CPU in part",
+)
 x86 = pytest.mark.skipif(bool(isa.obstacle(platform.machine(), Precision.F32)), reason="not an x86 CPU")
 
 ONE_THREAD = RuntimeOptions(threads=1)
@@ -166,6 +170,7 @@ def test_it_is_asked_at_the_largest_size_that_ran():
 # --- float by choice
 
 
+@unlimited
 @x86
 def test_a_refused_layer_runs_in_float_on_the_same_numbers(int8: ModelPackage, tmp_path: Path):
     older, layers = without_avx512(int8, {"tiny": SHAPE}, tmp_path)
@@ -195,6 +200,7 @@ def test_at_a_size_that_is_not_refused_nothing_is_changed(int8: ModelPackage, tm
 # --- judged
 
 
+@unlimited
 @x86
 def test_the_share_of_an_older_cpu_is_what_min_int8_share_binds(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
     with pytest.raises(BudgetError, match=r"33\.3% of the multiply-accumulates run in INT8, expected at least 50\.0%"):
@@ -210,6 +216,7 @@ def test_the_share_of_a_trial_is_the_smallest_of_all_cpus():
     assert space.least_share(0.3, older) == 0.3
 
 
+@unlimited
 def test_the_share_in_the_package_is_that_of_an_older_cpu(int8: ModelPackage):
     evidence = found(int8)
     assert evidence.int8_share == pytest.approx(SHARE)

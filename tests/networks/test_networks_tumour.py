@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from brain_edge.machine.isa import isa_limit
 from brain_edge.runtime.library import forbid_telemetry
 from brain_edge.spec import Network
 from brain_edge_conversion.convert.trace import trace_network
@@ -142,7 +143,8 @@ class TestNarrow:
         forbid_telemetry()
         import openvino as ov
 
-        module = seeded(build)
+        if isinstance(module := seeded(build), CascadedUNet) and isa_limit() == "AVX2":
+            pytest.skip("OpenVINO 2026.4 ends with a segmentation fault under this limit on a CPU with AVX512")
         channels_in = next(each for each in module.modules() if isinstance(each, nn.Conv3d)).in_channels
         network = Network(graphs=("n",), channels_in=channels_in, channels_out=channels)
         model = trace_network(module, network, sides)

@@ -44,7 +44,9 @@ def order_of(model: ov.Model) -> dict[str, int]:
 
 
 def peak_bytes(model: ov.Model) -> int:
-    return intermediate_bytes(ov.Core().compile_model(model, "CPU").get_runtime_model())
+    return intermediate_bytes(
+        ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).get_runtime_model()
+    )
 
 
 def test_outputs_stand_as_the_network_reaches_them_and_its_own_is_last():

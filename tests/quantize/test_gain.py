@@ -16,6 +16,7 @@ from brain_edge.evaluation.report.accuracy_page import PAGE, write_page
 from brain_edge.evaluation.report.accuracy_report import REPORT, AccuracyReport, read_report, write_report
 from brain_edge.evaluation.report.gain import Gain, InBf16, Measured
 from brain_edge.image.phantom import make_volume
+from brain_edge.machine.isa import limit_allows_bf16
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge_conversion.budget import bf16
 from brain_edge_conversion.budget.budget import AccuracyBudget
@@ -60,6 +61,7 @@ def test_both_packages_are_measured_on_one_case_in_turn(tmp_path: Path):
     assert lines[-1] == "round 1 of 1, 2 configuration(s)"
 
 
+@pytest.mark.skipif(not limit_allows_bf16(), reason="ONEDNN_MAX_CPU_ISA leaves no bf16 to a CPU that has it")
 @pytest.mark.full  # starts five processes; tests/budget judges bf16 in CI
 def test_bf16_takes_its_turn_where_the_cpu_computes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """OpenVINO computes in f32 on a CPU without native bf16, so that the masks are the same there."""

@@ -15,6 +15,7 @@ from brain_edge_conversion.quantize.ladder import Ranges, Setting
 from brain_edge_conversion.quantize.loops import loops_of, quantise_around_loops
 from brain_edge_conversion.quantize.networks import quantise
 
+IN_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 SHAPE = (4, 4, 64, 64)
 BATCH = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
 
@@ -30,7 +31,7 @@ def model():
 def run(model) -> np.ndarray:
     import openvino as ov
 
-    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(BATCH)[0]
+    return ov.Core().compile_model(model, "CPU", IN_F32)(BATCH)[0]
 
 
 def test_cut_at_its_loops_and_joined_again_a_graph_is_the_same(model):
@@ -131,5 +132,5 @@ def test_what_is_around_loops_and_branches_is_quantised_and_they_are_not(network
     assert inside
     assert not any(cost.quantised for cost in inside)
     assert 0 < int8_share(costs) < 1
-    given = [ov.Core().compile_model(each, "CPU")(batch)[0].ravel() for each in (graph, quantised)]
+    given = [ov.Core().compile_model(each, "CPU", IN_F32)(batch)[0].ravel() for each in (graph, quantised)]
     assert np.corrcoef(*given)[0, 1] > 0.9

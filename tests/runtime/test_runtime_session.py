@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -361,6 +362,24 @@ def test_version_and_capabilities_are_openvinos():
 
     assert runtime_version() == openvino.get_version()
     assert "FP32" in cpu_capabilities()
+
+
+@pytest.mark.parametrize(
+    ("limit", "has_bf16"),
+    [(None, True), ("DEFAULT", True), ("AVX512_CORE_AMX", True), ("AVX512_CORE", False), ("AVX2", False)],
+)
+def test_a_limit_without_bf16_takes_bf16_away(monkeypatch: pytest.MonkeyPatch, limit: str | None, has_bf16: bool):
+    """OpenVINO asks the CPU alone, and then has no kernel: "object is not initialized"."""
+
+    class Core:
+        def get_property(self, _device: str, _name: str) -> list[str]:
+            return ["BF16", "FP32"]
+
+    monkeypatch.setattr("brain_edge.runtime.session.import_openvino", lambda: SimpleNamespace(Core=Core))
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert ("BF16" in cpu_capabilities()) is has_bf16
 
 
 AUDITED = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,6 +97,8 @@ def rounded(wanted: Matrix, found: Moments, most: int) -> Rounded:
     steps = _steps(wanted, found.inputs, most)
     integers = _in_turn(wanted, steps, found.inputs, most)
     integers = _polished(integers, wanted, steps, found.inputs, most)
+    # the ridge and the clipping may leave an output behind what rounding each weight for itself gives
+    integers = _best((integers, _nearest(wanted, steps, most)), wanted, steps, found.inputs)
     products = integers @ found.inputs
     power = np.einsum("op,op->o", products, integers)
     match = np.einsum("op,op->o", found.cross, integers)
@@ -118,6 +120,12 @@ def _nearest(wanted: Matrix, steps: Matrix, most: int) -> Matrix:
 
 def _loss(errors: Matrix, inputs: Matrix) -> Matrix:
     return np.asarray(np.einsum("op,op->o", errors @ inputs, errors))
+
+
+def _best(found: Sequence[Matrix], wanted: Matrix, steps: Matrix, inputs: Matrix) -> Matrix:
+    """Return for each output the integers that lose least."""
+    errors = [_loss(integers * steps[:, np.newaxis] - wanted, inputs) for integers in found]
+    return np.asarray(np.stack(found)[np.argmin(errors, axis=0), np.arange(len(wanted))])
 
 
 def _in_turn(wanted: Matrix, steps: Matrix, inputs: Matrix, most: int) -> Matrix:
