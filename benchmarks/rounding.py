@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from benchmarks.harness.zoo import compiled
+from brain_edge.errors import UsageError
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.cpu import default_threads
 from brain_edge.package import open_package
@@ -39,7 +40,10 @@ COLUMNS = ("graph", "runtime", "plugin alone", "PyTorch, last digit of its input
 @click.option("--sides", default="128,128,128", show_default=True, help="Of the volume, in voxels.")
 def main(package: Path, sides: str) -> None:
     """Compare each graph of PACKAGE, made from a recipe, with PyTorch."""
-    spatial = tuple(int(side) for side in sides.split(","))
+    words = sides.split(",")
+    if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"--sides: expected three numbers of voxels, such as 128,128,128, got {sides!r}")
+    spatial = tuple(map(int, words))
     click.echo(
         markdown_table(COLUMNS, [(name, *map(_short, row)) for name, row in compare(open_package(package), spatial)])
     )

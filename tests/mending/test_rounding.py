@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brain_edge_conversion.mending.rounding import Moments, Rounded, fitted, moments, rounded
@@ -22,6 +22,7 @@ def outputs_of(inputs: np.ndarray, found: Rounded) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**16), most=st.sampled_from([3, 7, 64, 127]), correlated=st.floats(0, 0.99))
+@example(seed=746, most=127, correlated=0.4375)  # in turn and polished, an output is 4 % behind plain rounding
 @settings(max_examples=30, deadline=None)
 def test_the_output_is_nearer_than_with_each_weight_rounded_for_itself(seed: int, most: int, correlated: float):
     random = np.random.default_rng(seed)
