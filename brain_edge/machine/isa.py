@@ -27,6 +27,9 @@ KNOWN_ISAS: Final = (
 BF16_ISAS: Final = frozenset(KNOWN_ISAS[KNOWN_ISAS.index("AVX512_CORE_BF16") :])
 """Limits that leave bf16 to a CPU that has it."""
 
+WITHOUT_AVX512: Final = frozenset(KNOWN_ISAS[: KNOWN_ISAS.index("AVX512_CORE")])
+"""Limits that leave no AVX-512."""
+
 NEWER_FLAGS: Final = ("avx512", "avx_vnni", "avx10", "amx")
 """Beginnings of the flags of vector instructions that are newer than AVX2, as Linux names them."""
 
@@ -54,6 +57,11 @@ def limit_allows_bf16() -> bool:
     """Return True if there is no limit, or one with bf16; OpenVINO asks the CPU alone, then finds no kernel."""
     limit = isa_limit()
     return limit is None or limit in BF16_ISAS
+
+
+def limit_hides_avx512() -> bool:
+    """Return True if this CPU has AVX-512 and the limit leaves none of it."""
+    return isa_limit() in WITHOUT_AVX512 and "avx512f" in (_line_of_flags() or "").split()
 
 
 def cpu_fingerprint() -> str:

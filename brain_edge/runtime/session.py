@@ -14,7 +14,7 @@ import numpy as np
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
-from brain_edge.machine.isa import cpu_fingerprint, is_x86, isa_limit, limit_allows_bf16
+from brain_edge.machine.isa import cpu_fingerprint, is_x86, isa_limit, limit_allows_bf16, limit_hides_avx512
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
@@ -25,6 +25,7 @@ from brain_edge.runtime.kept_graphs import KeptGraphs
 from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.reason import runtime_problem
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
+from brain_edge.runtime.rewrites.norm_sums import write_out_odd_norms
 from brain_edge.runtime.rewrites.strided_stem import split_stem
 from brain_edge.spec.plan import known_inputs
 
@@ -418,6 +419,8 @@ def rewrite(model: Any, precision: Precision) -> None:
         rewrite_for_f32(model, operations())
     if is_x86():
         split_stem(model, operations())
+    if limit_hides_avx512():
+        write_out_odd_norms(model, operations())
 
 
 def compile_properties(precision: Precision, options: RuntimeOptions, streams: int = 1) -> dict[str, Any]:

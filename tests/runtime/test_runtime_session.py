@@ -25,6 +25,7 @@ from tiny_package import CASCADE, PHANTOM, SPEC, STAGE, make_package, tiny_graph
 from brain_edge.errors import BrainEdgeError, UsageError
 from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
+from brain_edge.machine import isa
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
@@ -380,6 +381,26 @@ def test_a_limit_without_bf16_takes_bf16_away(monkeypatch: pytest.MonkeyPatch, l
     if limit is not None:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert ("BF16" in cpu_capabilities()) is has_bf16
+
+
+@pytest.mark.parametrize(
+    ("limit", "flags", "hidden"),
+    [
+        ("AVX2", "avx2 avx512f", True),
+        ("avx2_vnni", "avx2 avx512f", True),
+        ("AVX2", "avx2", False),
+        ("AVX512_CORE", "avx2 avx512f", False),
+        (None, "avx2 avx512f", False),
+    ],
+)
+def test_a_limit_hides_avx512_from_a_cpu_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, limit: str | None, flags: str, hidden: bool
+):
+    monkeypatch.setattr(isa, "_line_of_flags", lambda: f"flags : {flags}")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert isa.limit_hides_avx512() is hidden
 
 
 AUDITED = """

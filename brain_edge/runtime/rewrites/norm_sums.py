@@ -19,13 +19,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from brain_edge.runtime.rewrites.skip_paths import is_quantised
+from brain_edge.runtime.rewrites.skip_paths import constant_of, is_quantised
 
 LEAST_SUMMANDS: Final = 4096
 """Smallest number of summands that is rewritten; smaller sums (a layer norm over channels) are right to 1e-6."""
 
 LONGEST_PART: Final = 512
 """Largest number of summands at once, on an axis of at least `LEAST_SUMMANDS`."""
+
+LANES: Final = 16
+"""Numbers in a vector of AVX-512."""
 
 REDUCTIONS: Final = ("ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2")
 """Operations that give the same result over two axes at once and over one after the other."""
@@ -44,6 +47,28 @@ def sum_by_axis(model: Any, opset: Any) -> int:
     makers = {"GroupNormalization": _of_group_norm}
     if not is_quantised(model):
         makers |= {"MVN": _of_instance_norm} | dict.fromkeys(REDUCTIONS, _of_reduction)
+    return _replace(model, makers, opset)
+
+
+def write_out_odd_norms(model: Any, opset: Any) -> int:
+    """Replace the norms that do not fill vectors of AVX-512, of 16 numbers, by sums axis by axis.
+
+    Where `ONEDNN_MAX_CPU_ISA` hides AVX-512, the plugin's norm of OpenVINO 2026.4 is still built for AVX-512, but its
+    last numbers are not, and the process ends with a segmentation fault (docs/decisions/0053).
+
+    Args:
+        model: `openvino.Model` of static shape, changed in place.
+        opset: operation set for new nodes, such as `openvino.opset13`.
+
+    Returns:
+        Number of replaced nodes.
+    """
+    makers = {"GroupNormalization": _of_odd_group_norm, "MVN": _of_odd_norm}
+    return _replace(model, makers, opset)
+
+
+def _replace(model: Any, makers: dict[str, Any], opset: Any) -> int:
+    """Replace nodes by what the maker of their type returns, and count them; None keeps a node."""
     replaced = 0
     for node in list(model.get_ordered_ops()):
         maker = makers.get(node.get_type_name())
@@ -90,17 +115,48 @@ def _of_instance_norm(node: Any, opset: Any) -> Any | None:
     return opset.multiply(opset.subtract(near, mean), _inverse_deviation(opset.relu(variance), attributes, opset))
 
 
+def _of_odd_norm(node: Any, opset: Any) -> Any | None:
+    """Rewrite MVN over any axes; None if its channels and summands fill vectors of AVX-512."""
+    data, sides, attributes = node.input_value(0), list(node.get_input_shape(0)), node.get_attributes()
+    summed = sorted({int(axis) % len(sides) for axis in constant_of(node, 1).ravel()})
+    summands = prod(sides[axis] for axis in summed)
+    if not _leaves_some(node, summands):
+        return None
+    centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, summed, opset))
+    if not attributes["normalize_variance"]:
+        return centred
+    length = _by_axis(opset.reduce_l2, centred, sides, summed, opset)
+    return opset.multiply(centred, _inverse_deviation(_mean_square(length, summands, opset), attributes, opset))
+
+
 def _of_group_norm(node: Any, opset: Any) -> Any | None:
     """Rewrite GroupNormalization(data, scale, bias) of (N, C, ...); None if the groups are small.
 
     Channels are summed separately, and the sums of a group are computed from them. A separate axis for groups would
     cost a copy of the data in another layout.
     """
+    return _group_norm_by_axis(node, opset) if _summands_of_group(node) >= LEAST_SUMMANDS else None
+
+
+def _of_odd_group_norm(node: Any, opset: Any) -> Any | None:
+    """Rewrite GroupNormalization; None if its channels and groups fill vectors of AVX-512."""
+    return _group_norm_by_axis(node, opset) if _leaves_some(node, _summands_of_group(node)) else None
+
+
+def _leaves_some(node: Any, summands: int) -> bool:
+    """Return True if the vectors of a sum leave some numbers over: of a channel, or of all that is summed."""
+    return bool(summands % LANES or prod(node.get_input_shape(0)[2:]) % LANES)
+
+
+def _summands_of_group(node: Any) -> int:
+    sides = node.get_input_shape(0)
+    return int(prod(sides[1:]) // node.get_attributes()["num_groups"])
+
+
+def _group_norm_by_axis(node: Any, opset: Any) -> Any:
     attributes, sides = node.get_attributes(), list(node.get_input_shape(0))
     groups, summands = int(attributes["num_groups"]), prod(sides[2:])
     in_group = sides[1] // groups
-    if in_group * summands < LEAST_SUMMANDS:
-        return None
     ones = [1 for _ in sides[2:]]
 
     def mean_of_group(channels: Any) -> Any:
