@@ -215,9 +215,19 @@ def inside(channel: Array, region: Region) -> Array:
 
 
 def _percentile(values: Array, percent: float) -> float:
-    """Return a percentile; 0 and 100, which each clip of a resampled volume uses, need no sorting (50 times faster)."""
-    ends = {0.0: np.min, 100.0: np.max}
-    return float(ends[percent](values) if percent in ends else np.percentile(values, percent))
+    """Return a percentile, to the bit that of `numpy.percentile`, which also sorts the ends and imports `numpy.ma`.
+
+    0 and 100, which each clip of a resampled volume uses, need no sorting (50 times faster).
+    """
+    if percent in (0.0, 100.0):
+        return float(values.max() if percent else values.min())
+    share, last = percent / 100, values.size - 1
+    position = values.size * share + (1 - share) - 1
+    below = min(max(math.floor(position), 0), last)
+    above, part = min(below + 1, last), position - below
+    ordered = np.partition(values, (below, above), axis=None)
+    low, high = ordered[below], ordered[above]
+    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
 
 
 def _mean_and_deviation(values: Array) -> tuple[float, float]:
