@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from brain_edge.engine.segmenter import Wrap
+    from brain_edge.image.repeated import RepeatedPlanes
     from brain_edge.image.volume import FloatArray
     from brain_edge.runtime.protocol import GraphMemory
     from brain_edge.runtime.session import GraphSession
@@ -36,7 +37,12 @@ class CountedSession:
         self._graph = graph
         self._count = count
 
-    def __call__(self, batch: FloatArray) -> FloatArray:
+    @property
+    def copies_planes(self) -> bool:
+        """True if the session copies planes."""
+        return self._session.copies_planes
+
+    def __call__(self, batch: FloatArray | RepeatedPlanes) -> FloatArray:
         """Run the graph once."""
         self._count[Input(self._graph, batch.shape)] += 1
         return self._session(batch)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 READ: Final = "read"
 BETWEEN: Final = "between the steps"
-BEGIN: Final = frozenset({"apply", "fitted"})
+BEGIN: Final = frozenset({"apply", "fitted", "fitted_to_copies"})
 """Names of the functions of a step that work on voxels."""
 
 
@@ -88,7 +88,8 @@ class Watch:
     def _begin(self, frame: FrameType) -> None:
         """Note a step that may allocate nothing, and the grid of a network."""
         if frame.f_code is execute.__code__:
-            self._grids.append(prod(frame.f_locals["frame"].geometry.shape))
+            grid = frame.f_locals["frame"].geometry.shape
+            self._grids.append(prod(frame.f_locals["plan"].sides_after(grid)))
         is_step = frame.f_code.co_name in BEGIN and isinstance(frame.f_locals.get("self"), Step)
         if is_step and (place := _place(frame)) is not None:
             self._sizes.setdefault(place, [])
@@ -143,9 +144,10 @@ def _step(frame: FrameType, local: Mapping[str, Any]) -> str:
 
 
 def _network(plan: StagePlan) -> str:
-    """Return the name of the network with the steps that are executed window by window or block by block."""
+    """Return the name of the network with the steps around it that have no pass of their own over the volume."""
+    before = (*plan.copied, *plan.in_windows)
     after = [step for step in (plan.restore, plan.decide) if step is not None]
-    return ", ".join(part for part in (_words(plan.in_windows), "network", _words(after)) if part)
+    return ", ".join(part for part in (_words(before), "network", _words(after)) if part)
 
 
 def _words(steps: Iterable[Step]) -> str:

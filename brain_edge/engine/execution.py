@@ -15,14 +15,16 @@ import numpy as np
 from brain_edge.engine.in_blocks import applied
 from brain_edge.engine.inference import predict, predicted_blocks
 from brain_edge.engine.windows import Source
-from brain_edge.spec.steps.moves import Rest
+from brain_edge.image.resample import Interpolation, nearest_indices, resize
+from brain_edge.spec.plan import copied_from
+from brain_edge.spec.steps.moves import Resized, Rest
 from brain_edge.spec.steps.step import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from brain_edge.engine.agreement import MemberLabels
-    from brain_edge.image.resample import Interpolation
+    from brain_edge.image.geometry import Shape
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import Stage
     from brain_edge.spec.steps import AfterStep, BeforeStep, Frame, Step
@@ -49,6 +51,7 @@ class StagePlan:
 
     Attributes:
         whole: steps before the network that are applied to the whole volume, in order.
+        copied: a step that copies voxels to a finer grid and all later steps, which are applied before it; or none.
         in_windows: later steps before the network that are applied to each window as it is cut.
         decision: point at which probabilities become labels.
         decide: step that makes the labels; None for `AT_THE_END`.
@@ -57,6 +60,7 @@ class StagePlan:
     """
 
     whole: tuple[BeforeStep, ...]
+    copied: tuple[BeforeStep, ...]
     in_windows: tuple[BeforeStep, ...]
     decision: Decision
     decide: AfterStep | None
@@ -64,27 +68,42 @@ class StagePlan:
     after: tuple[AfterStep, ...]
 
     def all_at_once(self, frame: Frame) -> tuple[StagePlan, Frame]:
-        """Return the plan without steps in windows, and the complete frame to which those steps have been applied."""
-        frame = applied(self.in_windows, frame)
-        return replace(self, whole=(*self.whole, *self.in_windows), in_windows=()), frame.complete()
+        """Return the plan with every step on the whole volume, and the complete frame after these steps."""
+        later = (*self.copied, *self.in_windows)
+        frame = applied(later, frame)
+        return replace(self, whole=(*self.whole, *later), copied=(), in_windows=()), frame.complete()
+
+    def sides_given(self, before: Shape) -> Shape:
+        """Return the sides of what a session is given, which may copy planes itself; see `sides_after`."""
+        i, j, k = self.sides_after(before)
+        return (i, j, min(k, before[2]) if self.copied else k)
+
+    def sides_after(self, before: Shape) -> Shape:
+        """Return the sides (I, J, K) of the network's input, given those after the steps on the whole volume."""
+        return before if not self.copied else self.copied[0].copies_to or before
 
 
 def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
     """Make the plan of a stage; with `keep_probabilities`, the probabilities of the whole volume are kept."""
-    lazy = _pointwise_from(stage.before) if stage.network.execution.is_streamed else len(stage.before)
-    whole, in_windows = stage.before[:lazy], stage.before[lazy:]
+    end = len(stage.before)
+    lazy = _pointwise_from(stage.before) if stage.network.execution.is_streamed else end
+    few = copied_from(stage)
+    before = (stage.before[: lazy if few is None else few], stage.before[few:] if few is not None else ())
+    steps = (*before, stage.before[lazy:])
     first, *others = stage.after or (None,)
     if keep_probabilities:
-        return StagePlan(whole, in_windows, Decision.AT_THE_END, None, None, stage.after)
+        return StagePlan(*steps, Decision.AT_THE_END, None, None, stage.after)
     if first is not None and _decides_any_block(first):
-        return StagePlan(whole, in_windows, Decision.IN_BLOCKS, first, None, tuple(others))
+        return StagePlan(*steps, Decision.IN_BLOCKS, first, None, tuple(others))
     if first is not None and first.way_back() is not None and others and _decides_any_block(others[0]):
-        return StagePlan(whole, in_windows, Decision.ON_THE_WAY_BACK, others[0], first, tuple(others[1:]))
-    return StagePlan(whole, in_windows, Decision.AT_THE_END, None, None, stage.after)
+        return StagePlan(*steps, Decision.ON_THE_WAY_BACK, others[0], first, tuple(others[1:]))
+    return StagePlan(*steps, Decision.AT_THE_END, None, None, stage.after)
 
 
-def source_of(plan: StagePlan, frame: Frame) -> Source:
-    """Return the source of the network's windows, given the frame after the steps on the whole volume."""
+def source_of(plan: StagePlan, frame: Frame) -> tuple[Source, Frame]:
+    """Return the source of the network's input, and its frame, given the frame after the steps on the whole volume."""
+    if plan.copied:
+        return _source_of_copies(plan, frame)
     finishers = [step.fitted(frame) for step in plan.in_windows]
 
     def finish(cut: Array) -> Array:
@@ -92,7 +111,27 @@ def source_of(plan: StagePlan, frame: Frame) -> Source:
             cut = finisher(cut)
         return cut
 
-    return Source(frame.voxels, finish)
+    return Source(frame.voxels, finish), frame
+
+
+def _source_of_copies(plan: StagePlan, frame: Frame) -> tuple[Source, Frame]:
+    """Apply the steps on voxels that the network copies, and return their planes and the frame of the copies.
+
+    Along an axis that becomes coarser, neighbours are taken at once, so that no step sees more voxels than the network.
+    """
+    later = plan.copied[1:]
+    sides = plan.sides_after(frame.geometry.shape)
+    few = tuple(min(pair) for pair in zip(frame.voxels.shape[1:], sides, strict=True))
+    voxels = resize(frame.voxels, few, Interpolation.NEAREST)
+    planes = [nearest_indices(source, target) for source, target in zip(few, sides, strict=True)]
+    i, j, k = (np.bincount(each, minlength=source) for each, source in zip(planes, few, strict=True))
+    for step in later:
+        voxels = step.fitted_to_copies(frame.with_voxels(voxels), (i, j, k))(voxels)
+    voxels = np.ascontiguousarray(resize(voxels, (*sides[:2], few[2]), Interpolation.NEAREST), dtype=np.float32)
+    grid = frame.geometry.resized(sides)
+    # a number in the place of voxels that only the network makes
+    none = np.broadcast_to(np.float32(0), (len(voxels), *sides))
+    return Source(voxels, planes=planes[2]), frame.moved(none, grid, Resized(frame.geometry))
 
 
 def execute(
@@ -113,7 +152,7 @@ def execute(
         tick: function called after each pass of the network.
         members: receiver of the labels of each pass and of their mean, if passes are several and the plan decides.
     """
-    source, decide = source_of(plan, frame), plan.decide
+    (source, frame), decide = source_of(plan, frame), plan.decide
     if decide is None:
         return frame.with_voxels(predict(stage.network, sessions, source, tick))
 

@@ -105,7 +105,7 @@ def probability_blocks(network: Network, session: Session, source: Source) -> It
     execution = network.execution
     match execution:
         case WholeVolume():
-            blocks = _slabs(_checked(session(source.whole()), network.channels_out, source.sides))
+            blocks = _slabs(_checked(session(source.whole_of(session)), network.channels_out, source.sides))
         case SlidingWindow() | StridedWindows():
             blocks = window_blocks(execution, network.channels_out, session, source)
         case SlicesAlong() | WholeStack() | NoiseSlices():
@@ -131,9 +131,9 @@ def _whole_pass(
     """Run a single pass over the whole volume; without further processing, the result is the session's own array."""
     (graph,), (flip,) = network.graphs, network.flips
     mirrored = source.mirrored(flip)
-    output = activated(
-        _checked(sessions[graph](mirrored.whole()), network.channels_out, source.sides), network.activation
-    )
+    session = sessions[graph]
+    batch = _checked(session(mirrored.whole_of(session)), network.channels_out, source.sides)
+    output = activated(batch, network.activation)
     if tick is not None:
         tick()
     return np.flip(output, tuple(axis + 1 for axis in flip)) if flip else output

@@ -173,7 +173,12 @@ class Ahead:
             GeometryError: a step makes more voxels than any image may have.
         """
         taken, sides = steps_bytes(plan.whole, frame)
-        return cls(stage, plan, sides, taken, frame.voxels.shape[0] * prod(sides) * FLOAT_BYTES)
+        require_few_voxels(plan.sides_after(sides))
+        channel = frame.voxels.shape[0] * FLOAT_BYTES
+        given = channel * prod(plan.sides_given(sides))
+        if plan.copied:
+            taken = max(taken, channel * prod(sides) + GRID_COPIES * given)
+        return cls(stage, plan, plan.sides_after(sides), taken, given)
 
 
 def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:

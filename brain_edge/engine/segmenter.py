@@ -272,7 +272,7 @@ class Segmenter:
             # a missing sequence is filled with zeros after all steps, so no step can be left to the windows
             plan, frame = plan.all_at_once(frame)
         clock.lap(f"{stage.name}: before")
-        ahead = self._ahead(Ahead(stage, plan, frame.geometry.shape), start)
+        ahead = self._ahead(Ahead(stage, plan, plan.sides_after(frame.geometry.shape)), start)
         is_short = self._memory.require(ahead, native, self._sessions)
         members = MemberLabels(frame.geometry.shape) if last and stage.network.passes > 1 else None
         frame = execute(plan, stage, self._sessions, frame, tick, members)

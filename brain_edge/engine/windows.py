@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.errors import BrainEdgeError
+from brain_edge.image.repeated import RepeatedPlanes
+from brain_edge.runtime.protocol import CopyingSession
 from brain_edge.spec import Blending
 
 if TYPE_CHECKING:
@@ -37,21 +39,32 @@ class Source:
     Attributes:
         voxels: voxels (C, I, J, K) float32, in any memory order.
         finish: voxel-wise function that is applied to the intensities (C, i, j, k) of each window after cutting.
+        planes: for each plane of the volume along K, the index of the plane of `voxels` that it copies; None if they
+            are the same. Such a volume is neither cut nor mirrored, and has nothing to finish.
     """
 
     voxels: FloatArray
     finish: Callable[[FloatArray], FloatArray] = np.asarray
+    planes: np.ndarray[tuple[int], np.dtype[np.intp]] | None = None
 
     @property
     def sides(self) -> Shape:
         """Sides (I, J, K) in voxels."""
-        return (self.voxels.shape[1], self.voxels.shape[2], self.voxels.shape[3])
+        i, j, k = self.voxels.shape[1:]
+        return (i, j, k if self.planes is None else len(self.planes))
 
     def mirrored(self, axes: tuple[int, ...]) -> Source:
         """Return the source mirrored along spatial axes, as a view."""
         if not axes:
             return self
         return Source(np.flip(self.voxels, tuple(axis + 1 for axis in axes)), self.finish)
+
+    def whole_of(self, session: Session) -> FloatArray | RepeatedPlanes:
+        """Return the whole volume as the input of a session, which may copy planes itself."""
+        if self.planes is None:
+            return self.whole()
+        batch = RepeatedPlanes(self.voxels[np.newaxis], self.planes.astype(np.int32))
+        return batch if isinstance(session, CopyingSession) and session.copies_planes else np.asarray(batch)
 
     def whole(self) -> FloatArray:
         """Return the whole volume as the input of a network (1, C, I, J, K)."""

@@ -27,13 +27,19 @@ _IN_PLACE: Final = ("Eltwise", "MVN", "Subgraph")
 _TENSORS: Final = ("Input", "Parameter", "Output", "Result")
 
 
-def graph_memory_of(requests: list[Any]) -> GraphMemory:
-    """Return the memory of the compiled graph that these infer requests belong to."""
+def graph_memory_of(requests: list[Any], shape: tuple[int, ...]) -> GraphMemory:
+    """Return the memory of the compiled graph that these infer requests belong to, for an input of this shape.
+
+    An input of open shape, of planes that the graph copies, has at most the planes of the network's input.
+    """
     compiled = requests[0].get_compiled_model()
-    ports = [*compiled.inputs, *compiled.outputs]
+    sides = [port.get_partial_shape() for port in (*compiled.inputs, *compiled.outputs)]
+    kinds = [port.get_element_type().size for port in (*compiled.inputs, *compiled.outputs)]
     return GraphMemory(
-        intermediate_bytes=intermediate_bytes(compiled.get_runtime_model()),
-        tensor_bytes=sum(prod(port.get_shape()) * port.get_element_type().size for port in ports),
+        intermediate_bytes=intermediate_bytes(compiled.get_runtime_model(), shape),
+        tensor_bytes=sum(
+            size * prod(each.to_shape() if each.is_static else shape) for each, size in zip(sides, kinds, strict=True)
+        ),
         streams=int(compiled.get_property("NUM_STREAMS")),
         requests=len(requests),
     )
@@ -53,9 +59,12 @@ class Lifetime(NamedTuple):
     size: int
 
 
-def intermediate_bytes(execution_graph: Any) -> int:
-    """Return the bytes of the block that holds all intermediate results, without weights, input and output."""
-    results = lifetimes(execution_graph)
+def intermediate_bytes(execution_graph: Any, shape: tuple[int, ...] = ()) -> int:
+    """Return the bytes of the block that holds all intermediate results, without weights, input and output.
+
+    A result of open shape counts as one of the shape of the network's input.
+    """
+    results = lifetimes(execution_graph, shape)
     least = SMALLEST_SHARE * max((result.size for result in results), default=0)
     placed = [result for result in results if result.size >= least]
     rng = np.random.default_rng(0)
@@ -63,8 +72,11 @@ def intermediate_bytes(execution_graph: Any) -> int:
     return max(block_bytes([placed[at] for at in order]) for order in orders)
 
 
-def lifetimes(execution_graph: Any) -> list[Lifetime]:
-    """Return the intermediate results in the order of their computation; results in one place are one."""
+def lifetimes(execution_graph: Any, shape: tuple[int, ...] = ()) -> list[Lifetime]:
+    """Return the intermediate results in the order of their computation; results in one place are one.
+
+    Results of open shape count as results of the shape that is given.
+    """
     # in the plugin's order, which differs from the graph's own order if a node has several outputs
     nodes = sorted(execution_graph.get_ordered_ops(), key=lambda node: int(_told(node, "execOrder") or 0))
     last_use: dict[tuple[str, int], int] = {}
@@ -75,7 +87,7 @@ def lifetimes(execution_graph: Any) -> list[Lifetime]:
     found: dict[tuple[str, int], Lifetime] = {}
     for position, node in enumerate(nodes):
         given = _taken_over(node)
-        for port, size in enumerate(_result_bytes(node)):
+        for port, size in enumerate(_result_bytes(node, shape)):
             key = (node.get_friendly_name(), port)
             last = last_use.get(key, position)
             before = found.get(given) if given is not None and port == 0 else None
@@ -115,16 +127,19 @@ def _taken_over(node: Any) -> tuple[str, int] | None:
     else:
         return None
     alone = all(len(value.get_target_inputs()) == 1 for value in unshared)
-    if not alone or _kind(given.get_node()) in _TENSORS or list(given.get_shape()) != list(node.get_output_shape(0)):
+    if not alone or _kind(given.get_node()) in _TENSORS:
+        return None
+    if given.get_partial_shape() != node.get_output_partial_shape(0):
         return None
     return str(given.get_node().get_friendly_name()), int(given.get_index())
 
 
-def _result_bytes(node: Any) -> list[int]:
+def _result_bytes(node: Any, shape: tuple[int, ...]) -> list[int]:
     if _kind(node) in ("Const", *_TENSORS):
         return []
     formats = _told(node, "outputPrecisions").lower().split(",")
-    sizes = [prod(node.get_output_shape(port)) for port in range(node.get_output_size())]
+    shapes = [node.get_output_partial_shape(port) for port in range(node.get_output_size())]
+    sizes = [prod(each.to_shape() if each.is_static else shape) for each in shapes]
     return [size * BYTES.get((formats[port : port + 1] or [""])[0].strip(), 4) for port, size in enumerate(sizes)]
 
 

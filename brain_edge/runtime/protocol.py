@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
@@ -18,11 +18,20 @@ class Session(Protocol):
 
     A session may also have `run_many(batches)`, which computes the next inputs while the caller works on an output. It
     yields the outputs of inputs of one shape, in order, each valid until the next is requested. It takes a few inputs
-    ahead, which must not be changed afterwards.
+    ahead, which must not be changed afterwards. A `CopyingSession` also takes `RepeatedPlanes`.
     """
 
-    def __call__(self, batch: FloatArray, /) -> FloatArray:
+    def __call__(self, batch: Any, /) -> FloatArray:
         """Run the network once."""
+
+
+@runtime_checkable
+class CopyingSession(Protocol):
+    """A session that may take a batch before the planes of its volume are copied (`RepeatedPlanes`)."""
+
+    @property
+    def copies_planes(self) -> bool:
+        """True if the session takes `RepeatedPlanes`, too."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, InputError
+from brain_edge.image.repeated import RepeatedPlanes
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.isa import cpu_fingerprint, is_x86, isa_limit, limit_allows_bf16, limit_hides_avx512
 from brain_edge.machine.options import RuntimeOptions
@@ -24,13 +25,14 @@ from brain_edge.runtime.graph_memory import graph_memory_of
 from brain_edge.runtime.kept_graphs import KeptGraphs
 from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.reason import runtime_problem
+from brain_edge.runtime.rewrites.copied_planes import copy_planes
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 from brain_edge.runtime.rewrites.norm_sums import write_out_odd_norms
 from brain_edge.runtime.rewrites.strided_stem import split_stem
-from brain_edge.spec.plan import known_inputs
+from brain_edge.spec.plan import copying_graphs, known_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from brain_edge.image.volume import FloatArray
@@ -82,7 +84,8 @@ def open_sessions(
     """
     isa_limit()
     chosen, steps = options or RuntimeOptions(), spec or package.spec
-    pool = SessionPool(GraphCompiler(package, chosen, streams_by_graph(steps, chosen)), chosen.resident_graphs)
+    compiler = GraphCompiler(package, chosen, streams_by_graph(steps, chosen), copying_graphs(steps))
+    pool = SessionPool(compiler, chosen.resident_graphs)
     for graph, shape in compiled_ahead(package, steps):
         pool.expect(graph, shape)
     return {graph: GraphSession(pool, graph) for graph in steps.graphs}
@@ -129,11 +132,16 @@ class GraphSession:
         self._pool = pool
         self._graph = graph
 
-    def __call__(self, batch: FloatArray) -> FloatArray:
+    @property
+    def copies_planes(self) -> bool:
+        """True if the graph copies the planes of a volume itself."""
+        return self._pool.copies_planes(self._graph)
+
+    def __call__(self, batch: FloatArray | RepeatedPlanes) -> FloatArray:
         """Run the graph once."""
         with self._pool.ready(self._graph, batch.shape).running() as requests:
             with _in_words(self._graph, batch.shape):
-                requests[0].start_async({0: batch}, share_inputs=True)
+                requests[0].start_async(self._inputs(batch), share_inputs=True)
             return self._awaited(requests[0], batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
@@ -171,7 +179,7 @@ class GraphSession:
                     yield self._awaited(waiting[0], shape)
                     free.append(waiting.popleft())
                 with _in_words(self._graph, shape):
-                    free[0].start_async({0: batch}, share_inputs=True)
+                    free[0].start_async(self._inputs(batch), share_inputs=True)
                 waiting.append(free.popleft())
             while waiting:
                 yield self._awaited(waiting[0], shape)
@@ -182,6 +190,12 @@ class GraphSession:
                 request.cancel()
                 with suppress(RuntimeError):
                     request.wait()
+
+    def _inputs(self, batch: FloatArray | RepeatedPlanes) -> dict[int, Any]:
+        """Return the inputs of the compiled graph; a graph that copies planes takes those that are there already."""
+        if isinstance(batch, RepeatedPlanes):
+            return {0: batch.voxels, 1: batch.planes}
+        return {0: batch, 1: np.arange(batch.shape[-1], dtype=np.int32)} if self.copies_planes else {0: batch}
 
     def _awaited(self, request: Any, shape: tuple[int, ...]) -> FloatArray:
         with _in_words(self._graph, shape):
@@ -196,12 +210,14 @@ class CompiledGraph:
         compiled: compiled model of OpenVINO.
         streams: number of passes that run at the same time.
         graph: name of the graph, for messages.
+        shape: shape of the network's input.
     """
 
-    def __init__(self, compiled: Any, streams: int, graph: str) -> None:
+    def __init__(self, compiled: Any, streams: int, graph: str, shape: tuple[int, ...]) -> None:
         self.compiled = compiled
         self.streams = streams
         self._graph = graph
+        self._shape = shape
         self._own = local()
         self._lock = Lock()
         self._running = 0
@@ -235,7 +251,7 @@ class CompiledGraph:
         """
         if not hasattr(self._own, "requests"):
             count = 1 if self.streams == 1 else self.streams + 1
-            with _in_words(self._graph, self.compiled.input().shape):
+            with _in_words(self._graph, self._shape):
                 self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
         requests: list[Any] = self._own.requests
         return requests
@@ -285,12 +301,16 @@ class SessionPool:
                 self._ready[key] = found
             return self._ready[key]
 
+    def copies_planes(self, graph: str) -> bool:
+        """Return True if a graph copies the planes of its input itself."""
+        return self._compiler.copies_planes(graph)
+
     def memory(self, graph: str, shape: tuple[int, ...]) -> GraphMemory:
         """Return the memory of a running graph, from its execution graph; other compiled graphs stay in the pool."""
         coming = self._coming.get((graph, shape))
         found = coming.result() if coming is not None else self.ready(graph, shape)
         with found.running() as requests:  # OpenVINO refuses to release a graph whose layers are being listed
-            return graph_memory_of(requests)
+            return graph_memory_of(requests, shape)
 
     def spare(self) -> bool:
         """Keep only the running graph; if already so, compute one window at a time; return False if already so."""
@@ -328,9 +348,16 @@ class GraphCompiler:
         threads: number of threads of the networks.
     """
 
-    def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        options: RuntimeOptions,
+        streams: Mapping[str, int],
+        copying: Collection[str] = (),
+    ) -> None:
         self._package = package
         self._options = options
+        self._copying = frozenset(copying)
         require_start(options)
         self._core = import_openvino().Core()
         self.threads = options.threads or default_threads()
@@ -348,7 +375,11 @@ class GraphCompiler:
         weights = self._package.graph_file(graph).with_suffix(".bin").stat().st_size
         require_free(COMPILER_BYTES + COMPILER_COPIES * weights, f"the graph {graph}")
         with _in_words(graph, shape):
-            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams, graph)
+            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams, graph, shape)
+
+    def copies_planes(self, graph: str) -> bool:
+        """Return True if a graph is compiled to copy the planes of its input itself."""
+        return graph in self._copying
 
     def use_one_stream(self) -> bool:
         """Compute one window at a time from now on; return False if already so."""
@@ -373,6 +404,8 @@ class GraphCompiler:
         except RuntimeError as error:
             raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
         rewrite(model, self._package.manifest.precision)
+        if self.copies_planes(graph):
+            copy_planes(model, operations())
         return model
 
     def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:
@@ -390,6 +423,9 @@ class GraphCompiler:
     def _is_worth_keeping(self, graph: str, shape: tuple[int, ...]) -> bool:
         """Return False for a shape that the image decides: by default such graphs would fill the disk of the user."""
         return not self._options.cache_is_default or (graph, shape) in set(known_inputs(self._package.spec))
+
+    def _form(self, graph: str) -> dict[str, str]:
+        return {"input": "planes to copy"} if self.copies_planes(graph) else {}
 
     def _key(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> GraphKey | None:
         """Return the key of a compiled graph; None for a package in the making, whose files have no hashes yet."""
@@ -409,7 +445,7 @@ class GraphCompiler:
             program=__version__,
             openvino=runtime_version(),
             isa=f"{device}, flags {cpu_fingerprint()}, at most {isa_limit() or 'all'}",
-            properties={name: str(value) for name, value in properties.items()},
+            properties={name: str(value) for name, value in properties.items()} | self._form(graph),
         )
 
 

@@ -55,6 +55,28 @@ def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield from ((graph, shape) for graph in network.graphs)
 
 
+def copied_from(stage: Stage) -> int | None:
+    """Return the position of the last step before the network, if its only work is to copy voxels to a finer grid.
+
+    Only steps that treat each voxel alike may follow. The network sees the whole volume, once and unmirrored, so that
+    it can make the copies itself: it gets fewer voxels, and the steps that follow treat each voxel once.
+    """
+    network, before = stage.network, stage.before
+    if not network.execution.sees_volume or network.passes > 1 or network.flips != ((),):
+        return None
+    for position in reversed(range(len(before))):
+        if before[position].copies_to is not None:
+            return position
+        if not before[position].counts_copies:
+            return None
+    return None
+
+
+def copying_graphs(spec: ModelSpec) -> frozenset[str]:
+    """Return the graphs that copy voxels to a finer grid themselves (`copied_from`)."""
+    return frozenset(graph for stage in spec.stages if copied_from(stage) is not None for graph in stage.network.graphs)
+
+
 def fixed_sides(before: Iterable[Step]) -> Shape | None:
     """Return the sides (I, J, K) that the steps before a network give to any image; None if the image decides."""
     sides: Shape | None = None

@@ -69,7 +69,7 @@ def is_strided_stem(node: Any) -> bool:
         and sides[0] == 1
         and not any(side % STRIDE for side in sides[1:])
         and min(kernel) >= LEAST_SIDE
-        and _is_quantised_by_one_range(data.get_node())
+        and is_quantised_by_one_range(data.get_node())
         and _bytes_of(weights.get_node()) is not None
     )
 
@@ -102,15 +102,16 @@ def phases_of(weights: FloatArray, pads_begin: Sequence[int], sides: Sequence[in
 
 def _split(node: Any, opset: Any) -> bool:
     quantiser, scaled = node.input_value(0).get_node(), node.input_value(1).get_node()
-    image, about = quantiser.input_value(0), node.get_attributes()
-    sides, target = (list(port.get_shape())[SPATIAL] for port in (image, node.output(0)))
+    about = node.get_attributes()
+    sides, target = (list(port.get_shape())[SPATIAL] for port in (quantiser.output(0), node.output(0)))
     found = phases_of(_bytes_of(scaled), about["pads_begin"], sides, target)
     if min(*found.pads_begin, *found.pads_end) < 0:
         return False
-    # quantised after the split: the plugin would compute in floating point behind a split of bytes
-    ranges = [quantiser.input_value(number) for number in range(1, 5)]
-    split = opset.space_to_depth(image, "blocks_first", STRIDE)
-    data = opset.fake_quantize(split, *ranges, quantiser.get_attributes()["levels"])
+    # behind a `space_to_depth` of bytes the plugin would compute in floating point, behind a transpose it does not
+    halves = [number for side in sides for number in (side // STRIDE, STRIDE)]
+    split = opset.reshape(quantiser.output(0), np.array([1, *halves], np.int64), False)
+    phases = opset.transpose(split, np.array([0, 2, 4, 6, 1, 3, 5], np.int64))
+    data = opset.reshape(phases, np.array([1, STRIDE**3, *halves[::STRIDE]], np.int64), False)
     weights = opset.multiply(opset.convert(opset.constant(found.weights), "f32"), scaled.input_value(1))
     ones = [1, 1, 1]
     convolution = opset.convolution(data, weights, ones, list(found.pads_begin), list(found.pads_end), ones)
@@ -119,7 +120,8 @@ def _split(node: Any, opset: Any) -> bool:
     return True
 
 
-def _is_quantised_by_one_range(node: Any) -> bool:
+def is_quantised_by_one_range(node: Any) -> bool:
+    """Return True for a quantiser with one range for all channels."""
     if node.get_type_name() != QUANTISER:
         return False
     ranges = [node.input_value(number) for number in range(1, 5)]

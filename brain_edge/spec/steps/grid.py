@@ -116,6 +116,11 @@ class ResizeTo(GridStep, frozen=True):
         """Resample every channel."""
         return resized(frame, self.shape, self.interpolation)
 
+    @property
+    def copies_to(self) -> Shape | None:
+        """Sides of the grid if nearest neighbours are taken."""
+        return self.shape if self.interpolation is Interpolation.NEAREST else None
+
     def grid_after(self, before: Geometry) -> Geometry:
         """Return the grid of the fixed sides."""
         return before.resized(self.shape)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.spec.steps.step import Bound, FittedName, IntensityStep, Scope, Step
+from brain_edge.spec.steps.step import Bound, Copies, FittedName, IntensityStep, Scope, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,7 +158,18 @@ class ZScore(IntensityStep, frozen=True):
 
     def fitted(self, frame: Frame) -> Callable[[Array], Array]:
         """Return the step for any part (C, i, j, k) of these voxels, with the moments of all voxels."""
-        moments = [_mean_and_deviation(selected(channel, self.region)) for channel in frame.voxels]
+        return self._with([_mean_and_deviation(selected(channel, self.region)) for channel in frame.voxels])
+
+    def fitted_to_copies(self, frame: Frame, copies: Copies) -> Callable[[Array], Array]:
+        """Return the step with the moments of all copies of the voxels."""
+        return self._with([_moments_of_copies(channel, copies) for channel in frame.voxels])
+
+    @property
+    def counts_copies(self) -> bool:
+        """True for the region of all voxels."""
+        return self.region is Region.ALL
+
+    def _with(self, moments: Sequence[tuple[float, float]]) -> Callable[[Array], Array]:
         means, deviations = (_column(values) for values in zip(*moments, strict=True))
 
         def scale(voxels: Array) -> Array:
@@ -243,6 +254,23 @@ def _mean_and_deviation(values: Array) -> tuple[float, float]:
         centred = flat[start : start + BLOCK] - np.float32(mean)
         squares += float(np.dot(centred, centred))
     return mean, math.sqrt(squares / flat.size)
+
+
+def _moments_of_copies(channel: Array, copies: Copies) -> tuple[float, float]:
+    """Return mean and population standard deviation of a volume that holds each voxel (I, J, K) several times.
+
+    Sums are in float64, plane by plane: a plane stays in the caches.
+    """
+    along_i, along_j, along_k = (each.astype(np.float64) for each in copies)
+    total = math.prod(int(each.sum()) for each in copies)
+
+    def summed(plane: Array) -> float:
+        return float(along_j @ (plane.astype(np.float64) @ along_k))
+
+    mean = sum(count * summed(plane) for count, plane in zip(along_i, channel, strict=True)) / total
+    centred = (plane - np.float32(mean) for plane in channel)
+    squares = sum(count * summed(plane * plane) for count, plane in zip(along_i, centred, strict=True))
+    return float(mean), math.sqrt(squares / total)
 
 
 def _per_channel(frame: Frame, bound: Bound) -> Array:

@@ -29,6 +29,8 @@ StatisticName = Annotated[str, msgspec.Meta(description="The name of a statistic
 FittedName = Annotated[str, msgspec.Meta(description="The name under which a statistic is fitted.")]
 StageName = Annotated[str, msgspec.Meta(description="The name of an earlier stage.")]
 LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Copies: TypeAlias = "tuple[Array, Array, Array]"
+"""Number of copies of each plane of voxels along I, J and K; a voxel has the product of its three numbers."""
 Bound: TypeAlias = float | StatisticName
 """Constant, or name of a statistic that an earlier step has fitted."""
 
@@ -117,6 +119,20 @@ class Step(
     def fitted(self, frame: Frame) -> Callable[[Array], Array]:
         """Return the step as a function of any part (C, i, j, k) of a frame; only for scopes other than the volume."""
         return lambda part: self.apply(frame.with_voxels(part)).voxels
+
+    def fitted_to_copies(self, frame: Frame, copies: Copies) -> Callable[[Array], Array]:  # noqa: ARG002
+        """Return `fitted` for the volume in which each voxel of the frame occurs several times (`counts_copies`)."""
+        return self.fitted(frame)
+
+    @property
+    def counts_copies(self) -> bool:
+        """True if the step can be fitted before the voxels are copied to a finer grid."""
+        return self.scope is Scope.VOXEL
+
+    @property
+    def copies_to(self) -> Shape | None:
+        """Sides (I, J, K) of the grid to which the step copies voxels of another; None if it does anything else."""
+        return None
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the known channels and labels after `apply` on a frame of which `before` is known.
