@@ -176,9 +176,10 @@ class Ahead:
         require_few_voxels(plan.sides_after(sides))
         channel = frame.voxels.shape[0] * FLOAT_BYTES
         given = channel * prod(plan.sides_given(sides))
-        if plan.copied:
-            taken = max(taken, channel * prod(sides) + GRID_COPIES * given)
-        return cls(stage, plan, plan.sides_after(sides), taken, given)
+        if not plan.copied:
+            return cls(stage, plan, sides, taken, given)
+        # the planes are the input itself, and count with the tensors of the graph
+        return cls(stage, plan, plan.sides_after(sides), max(taken, channel * prod(sides) + STEP_COPIES * given))
 
 
 def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:
