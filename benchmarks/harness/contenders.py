@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.package import NumberFormat, Precision
+
 from .measure import Contender
 from .peers import FOLDER as PEERS
 from .peers import PROGRAM
@@ -48,13 +50,19 @@ def package_run(package: ModelPackage, head: Path | str, mask: Path, threads: in
     """`brain-edge run` with a package; `more` are further arguments."""
     command = [sys.executable, "-m", "brain_edge", "run", str(package.folder), str(head), "-o", str(mask), *more]
     return Contender(
-        name=f"OpenVINO {package.manifest.number_format.upper()}",
+        name=f"OpenVINO {_number_format(package)}",
         command=[*command, "--threads", str(threads), "--quiet", "--json"],
         environment=environment(threads),
         mask=mask,
         precision=f"{package.manifest.number_format}, rest in {package.manifest.precision}",
         package_digest=package.digest,
     )
+
+
+def _number_format(package: ModelPackage) -> str:
+    """Return `INT8`, or the precision of a package that is not quantised: `FP32` or `BF16`."""
+    stored, computed = package.manifest.number_format, package.manifest.precision
+    return "BF16" if (stored, computed) == (NumberFormat.FP32, Precision.BF16) else stored.upper()
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -178,6 +178,17 @@ class TestTheSession:
         assert [file for file in (tmp_path / "kept").rglob("*") if file.is_file()] == files
         assert kept.stat().st_mtime_ns == before
 
+    def test_a_graph_that_was_kept_for_planes_is_not_taken_for_a_volume(self, package, tmp_path):
+        """Linear neighbours need the volume: the same package, graph and shape."""
+        image, kept = make_volume(PHANTOM), RuntimeOptions(threads=1, cache_folder=tmp_path / "kept")
+        linear = msgspec.structs.replace(GRID, interpolation=Interpolation.LINEAR)
+        spec = msgspec.structs.replace(
+            TINY, stages=(msgspec.structs.replace(STAGE, before=(Orient(axes="RAS"), *FIT, linear, SCALE)),)
+        )
+        Segmenter.open(package, kept)(image)
+        of_kept = Segmenter.open(package, kept, spec=spec)(image).mask.labels
+        np.testing.assert_array_equal(of_kept, Segmenter.open(package, ONE, spec=spec)(image).mask.labels)
+
     def test_a_wrapped_session_gets_what_it_can_take(self, package):
         """A wrapper without the word gets the volume, one with it the planes; the mask is the same."""
         image, seen = make_volume(PHANTOM), []
