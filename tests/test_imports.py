@@ -27,10 +27,11 @@ try:
 except SystemExit as stop:
     assert not stop.code, stop.code
 loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
+loaded |= {"numpy.ma"} & sys.modules.keys()
 with open(report, "w") as file:
     json.dump(sorted(loaded - sys.stdlib_module_names - {"__main__"}), file)
 """
-"""Writes the names of all top-level modules that some code has loaded, Python's own left out.
+"""Writes the names of all top-level modules that some code has loaded, Python's own left out, and of masked arrays.
 
 pydicom is hidden: nibabel loads it where it finds it, which is only where somebody wants DICOM.
 """

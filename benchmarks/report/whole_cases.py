@@ -34,10 +34,16 @@ COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 %)", "a
 
 
 class WholeCaseEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One contender: its name, and a sample of each round that it took part in, the first rounds of all."""
+    """One contender: name, precision in words, and a sample of each round that it took part in, the first of all."""
 
     name: str
+    precision: str = ""
     samples: tuple[RunSample, ...]
+
+    @property
+    def title(self) -> str:
+        """The name, and the precision of what is not INT8 where that is bf16."""
+        return f"{self.name}, rest in bf16" if self.precision.endswith("rest in bf16") else self.name
 
 
 class WholeCaseRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +119,7 @@ def _row(run: WholeCaseRun, entry: WholeCaseEntry, ages: Ages) -> list[str]:
     peaks = [float(sample.peak_rss_bytes) for sample in entry.samples if sample.peak_rss_bytes is not None]
     return [
         ages.marked(run.subject, run.started),
-        entry.name,
+        entry.title,
         str(len(own)),
         seconds(statistics.geometric_mean(own)) if own else "not quiet",
         *(("", "") if entry is first or not both else _faster(first, entry, both)),

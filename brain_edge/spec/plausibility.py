@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.contrast import Finding
     from brain_edge.image.geometry import Geometry
-    from brain_edge.image.volume import LabelArray, Mask, Study, Volume
+    from brain_edge.image.volume import FloatArray, LabelArray, Mask, Study, Volume
     from brain_edge.spec.model import ModelSpec, Plausible, PlausibleLabel, Sequence
 
 
@@ -143,7 +143,7 @@ def _check_numbers(name: str, volume: Volume) -> Iterator[Flag]:
     if (share := alike_share(volume)) > MOST_ALIKE:
         words = f"{name} looks like a label map or mask, not an image: {share:.0%} of neighbours are equal"
         yield Flag(FlagKind.VALUES, words, share, 0.0, MOST_ALIKE)
-    elif (values := np.unique(seen).size) < FEWEST_VALUES:
+    elif (values := distinct(volume)[0].size) < FEWEST_VALUES:
         words = f"{name} looks like a label map or mask, not an image: it has {values} different values"
         yield Flag(FlagKind.VALUES, words, values, FEWEST_VALUES, float(seen.size))
     if (share := float(((seen > AIR_HU[0]) & (seen < AIR_HU[1])).mean())) > LEAST_AIR:
@@ -157,11 +157,10 @@ def alike_share(volume: Volume) -> float:
     Neighbours with the most common value (background) do not count. Noise distinguishes intensities from labels. The
     number of values alone would not: an 8-bit image has no more values than an atlas.
     """
-    axes = lattice(volume)
-    numbers, counts = np.unique(volume.voxels[np.ix_(*axes)], return_counts=True)
+    numbers, counts = distinct(volume)
     if numbers.size > MOST_LABELS:
         return 0.0
-    slices = volume.voxels[axes[0]]
+    slices = volume.voxels[lattice(volume)[0]]
     first, second = slices[..., :-1], slices[..., 1:]
     counted = (first != numbers[counts.argmax()]) & (second != numbers[counts.argmax()])
     return float((first == second)[counted].mean()) if counted.any() else 1.0
@@ -174,6 +173,16 @@ def correlation(volume: Volume, other: Volume) -> float:
     first, second = (image.voxels[np.ix_(*lattice(image))].ravel() for image in (volume, other))
     with np.errstate(invalid="ignore"):  # one number on the whole lattice
         return float(np.nan_to_num(np.corrcoef(first, second)[0, 1]))
+
+
+def distinct(volume: Volume) -> tuple[FloatArray, IntArray]:
+    """Return the numbers on the lattice of an image, ascending, and how often each occurs.
+
+    `numpy.unique` returns the same, and imports masked arrays, which no other part of a run needs.
+    """
+    ordered = np.sort(volume.voxels[np.ix_(*lattice(volume))], axis=None)
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return ordered[starts], np.diff(np.append(starts, ordered.size))
 
 
 def lattice(volume: Volume) -> list[IntArray]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from brain_edge.spec.model import Task
-from brain_edge.spec.plausibility import Flag, FlagKind, lattice
+from brain_edge.spec.plausibility import Flag, FlagKind, distinct
 
 if TYPE_CHECKING:
     from brain_edge.image.volume import Study, Volume
@@ -43,6 +41,6 @@ def check_stripped(study: Study, spec: ModelSpec) -> tuple[Flag, ...]:
 
 def content_ml(volume: Volume) -> float:
     """Return the volume of all voxels that do not have the most common value, estimated on a lattice."""
-    _, counts = np.unique(volume.voxels[np.ix_(*lattice(volume))], return_counts=True)
+    _, counts = distinct(volume)
     share = 1.0 - counts.max() / counts.sum()
     return float(share * volume.voxels.size * volume.geometry.voxel_volume_ml)

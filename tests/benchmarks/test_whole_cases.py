@@ -49,6 +49,14 @@ def test_ratios_are_to_the_first_contender_and_have_an_interval():
     assert row_of(shown, "vox2vox", "INT8")[2:] == ["5", "0.250 s", "4.00 (4.00 to 4.00)x", "4.00 to 4.00", "250 MiB"]
 
 
+def test_a_package_in_bf16_is_shown_as_one():
+    first = entry("PyTorch", 1000)
+    shown = page(run(first, msgspec.structs.replace(entry("INT8", 250), precision="int8, rest in bf16")))
+    assert "INT8, rest in bf16" in shown
+    plain = page(run(first, msgspec.structs.replace(entry("INT8", 250), precision="int8, rest in f32")))
+    assert "rest in" not in plain
+
+
 def test_a_ratio_of_fewer_than_five_starts_has_no_interval_but_their_number():
     shown = page(run(entry("default mode", 9000), entry("INT8", 90, 10, 10)))
     assert row_of(shown, "vox2vox", "INT8")[4] == "100.00 (1 start)x"

@@ -18,7 +18,17 @@ from brain_edge.image.phantom import make_volume
 from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec import Plausible, PlausibleInput, PlausibleLabel, Task
-from brain_edge.spec.plausibility import Flag, FlagKind, border_share, check_input, check_mask, head_share, is_empty
+from brain_edge.spec.plausibility import (
+    Flag,
+    FlagKind,
+    border_share,
+    check_input,
+    check_mask,
+    distinct,
+    head_share,
+    is_empty,
+    lattice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +42,17 @@ CUBE = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
 
 def head(spacing_mm=(1.0, 1.0, 1.0), shape=(180, 220, 180)) -> Geometry:
     return Geometry(shape, np.diag([*spacing_mm, 1.0]))
+
+
+@given(shape=shapes(2, 80), values=st.integers(1, 300), seed=st.integers(0, 99))
+def test_the_numbers_of_an_image_are_those_of_numpy(shape, values, seed):
+    voxels = np.random.default_rng(seed).integers(-values, values, shape).astype(np.float32)
+    voxels[0, 0, 0] = values  # an image has more than one value
+    volume = Volume(voxels, Geometry(shape, np.eye(4)))
+    numbers, counts = distinct(volume)
+    expected = np.unique(voxels[np.ix_(*lattice(volume))], return_counts=True)
+    np.testing.assert_array_equal(numbers, expected[0])
+    np.testing.assert_array_equal(counts, expected[1])
 
 
 def mask_of(*boxes: tuple[slice, slice, slice]) -> Mask:
