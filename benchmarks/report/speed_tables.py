@@ -15,7 +15,7 @@ from .source_paper import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
 from .summaries import accuracy, figures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from benchmarks.harness.cell_record import Cell, CellEntry, CellRun
 
@@ -26,7 +26,8 @@ TABLE_4_COLUMNS: Final = (
     *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch", "size"),
 )
 PYTORCH_NAMES: Final = ("PyTorch f32", "PyTorch, our steps")
-RIVAL_GROUPS: Final = ("engines", "trained")
+TRAINED_GROUPS: Final = ("trained",)
+RIVAL_GROUPS: Final = ("engines", *TRAINED_GROUPS)
 NETWORK_GROUPS: Final = (*RIVAL_GROUPS, "chapter", "streams")
 RIVAL_COLUMNS: Final = ("network", "INT8", "over PyTorch f32", "fastest rival", "its agreement", "over that rival")
 FASTER: Final = ("faster than PyTorch (95 %)", "a repetition", "seen in repetitions")
@@ -183,9 +184,9 @@ def networks(each: OneMachine, ages: Ages) -> Iterator[str]:
         yield RIVAL_WORDS
 
 
-def over_rivals(each: OneMachine, ages: Ages) -> str:
+def over_rivals(each: OneMachine, ages: Ages, groups: Collection[str] = RIVAL_GROUPS) -> str:
     """A table: INT8 over PyTorch f32, and over the fastest rival that keeps the budget; empty without any."""
-    runs = [run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in RIVAL_GROUPS]
+    runs = [run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in groups]
     rows = [row for run in runs if (row := _rival_row(each, run, ages))]
     return markdown_table(RIVAL_COLUMNS, rows) if rows else ""
 
