@@ -85,11 +85,10 @@ class StagePlan:
 
 def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
     """Make the plan of a stage; with `keep_probabilities`, the probabilities of the whole volume are kept."""
-    end = len(stage.before)
-    lazy = _pointwise_from(stage.before) if stage.network.execution.is_streamed else end
+    lazy = _pointwise_from(stage.before) if stage.network.execution.is_streamed else len(stage.before)
     few = copied_from(stage)
-    before = (stage.before[: lazy if few is None else few], stage.before[few:] if few is not None else ())
-    steps = (*before, stage.before[lazy:])
+    whole, copied = (stage.before[:lazy], ()) if few is None else (stage.before[:few], stage.before[few:])
+    steps = (whole, copied, stage.before[lazy:])
     first, *others = stage.after or (None,)
     if keep_probabilities:
         return StagePlan(*steps, Decision.AT_THE_END, None, None, stage.after)

@@ -6,6 +6,7 @@ import itertools
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from threading import Lock, RLock, local
 from typing import TYPE_CHECKING, Any, Final
 
@@ -195,7 +196,7 @@ class GraphSession:
         """Return the inputs of the compiled graph; a graph that copies planes takes those that are there already."""
         if isinstance(batch, RepeatedPlanes):
             return {0: batch.voxels, 1: batch.planes}
-        return {0: batch, 1: np.arange(batch.shape[-1], dtype=np.int32)} if self.copies_planes else {0: batch}
+        return {0: batch, 1: _all_planes(batch.shape[-1])} if self.copies_planes else {0: batch}
 
     def _awaited(self, request: Any, shape: tuple[int, ...]) -> FloatArray:
         with _in_words(self._graph, shape):
@@ -482,6 +483,12 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
     streams = min(options.streams or DEFAULT_STREAMS, threads)
     windowed = {graph for stage in spec.stages if stage.network.execution.is_streamed for graph in stage.network.graphs}
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
+
+
+@cache
+def _all_planes(depth: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """Return the indices of planes that copy themselves; kept, because a request reads them while it runs."""
+    return np.arange(depth, dtype=np.int32)
 
 
 @contextmanager
