@@ -29,7 +29,7 @@ from benchmarks.harness.method_page import method_tables
 from benchmarks.harness.method_record import read_methods
 from benchmarks.harness.record import RESULTS
 from benchmarks.report.recipe_age import Ages, read_recipe_ages
-from benchmarks.report.speed_tables import RIVAL_WORDS, TRAINED_GROUPS, over_rivals
+from benchmarks.report.speed_tables import RIVAL_WORDS, over_rivals, trained_in_words
 from benchmarks.report.summaries import machines
 from benchmarks.report.whole_programs import newest_comparisons, programs_table, programs_words
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
@@ -84,12 +84,10 @@ def main() -> None:
 
 
 def _readme() -> str:
-    """As it is, but for the tables of whole programs, and of networks with published weights over their rivals."""
+    """As it is, but for the table of whole programs, and the networks with published weights over their rivals."""
     runs, ages = newest_comparisons(RESULTS), Ages(read_recipe_ages())
-    found = machines(read_cells(RESULTS))
-    networks = [(each.cpu, table) for each in found if (table := over_rivals(each, ages, TRAINED_GROUPS))]
-    parts = [f"Networks alone, published weights, two threads of an {cpu}:\n\n{table}" for cpu, table in networks]
-    return _filled("../../README.md", "figures", [programs_table(runs), programs_words(runs), *parts])
+    networks = [words for each in machines(read_cells(RESULTS)) if (words := trained_in_words(each, ages))]
+    return _filled("../../README.md", "figures", [programs_table(runs), programs_words(runs), *networks])
 
 
 def _programs() -> str:

@@ -184,11 +184,27 @@ def networks(each: OneMachine, ages: Ages) -> Iterator[str]:
         yield RIVAL_WORDS
 
 
-def over_rivals(each: OneMachine, ages: Ages, groups: Collection[str] = RIVAL_GROUPS) -> str:
+def over_rivals(each: OneMachine, ages: Ages) -> str:
     """A table: INT8 over PyTorch f32, and over the fastest rival that keeps the budget; empty without any."""
-    runs = [run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in groups]
-    rows = [row for run in runs if (row := _rival_row(each, run, ages))]
+    rows = _rival_rows(each, ages, RIVAL_GROUPS)
     return markdown_table(RIVAL_COLUMNS, rows) if rows else ""
+
+
+def trained_in_words(each: OneMachine, ages: Ages) -> str:
+    """The same of networks with published weights, in one sentence; empty without any."""
+    words = [
+        f"{what.partition(',')[0]} {over_pytorch} as fast as PyTorch f32 and {over_rival} as fast as its fastest "
+        f"rival, {rival.rpartition(', of')[0]} ({int8} with PyTorch)"
+        for what, int8, over_pytorch, rival, _, over_rival in _rival_rows(each, ages, TRAINED_GROUPS)
+    ]
+    if not words:
+        return ""
+    return f"Networks alone, INT8 with published weights: {'; '.join(words)}. {each.cpu}."
+
+
+def _rival_rows(each: OneMachine, ages: Ages, groups: Collection[str]) -> list[list[str]]:
+    runs = [run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in groups]
+    return [row for run in runs if (row := _rival_row(each, run, ages))]
 
 
 RIVAL_WORDS: Final = (

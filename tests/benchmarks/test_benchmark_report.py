@@ -26,7 +26,9 @@ from benchmarks.harness.cell_record import (
 )
 from benchmarks.report import write_benchmark_report
 from benchmarks.report.page import benchmark_page
+from benchmarks.report.recipe_age import Ages
 from benchmarks.report.source_paper import TABLE_4, over_newer_pytorch
+from benchmarks.report.speed_tables import trained_in_words
 from benchmarks.report.summaries import accuracy, figures, held, machines
 from brain_edge.machine.description import Machine
 
@@ -366,6 +368,13 @@ def test_the_strongest_rival_keeps_the_budget():
     assert row_of(shown, what)[1:] == [
         *("Dice 0.9991", "5.00 (5.00 to 5.00)x", "PyTorch bf16, jemalloc, of 2", "Dice 0.9912", "2.00 (2.00 to 2.00)x"),
     ]
+    (machine,) = machines([cell_run(entries, group="trained", subject="deepbet-brain")])
+    assert trained_in_words(machine, Ages({})).startswith(
+        "Networks alone, INT8 with published weights: deepbet-brain 5.00 (5.00 to 5.00)x as fast as PyTorch f32 and "
+        "2.00 (2.00 to 2.00)x as fast as its fastest rival, PyTorch bf16, jemalloc (Dice 0.9991 with PyTorch). "
+    )
+    (machine,) = machines([cell_run(entries)])
+    assert trained_in_words(machine, Ages({})) == ""
     lost = (*entries[:-1], trained("OpenVINO INT8", 200.0, 0.9))
     shown = page_of([cell_run(lost, group="trained", subject="deepbet-brain")]).partition("strongest rival")[2]
     assert row_of(shown, what)[1] == "Dice 0.9000, misses the budget"
