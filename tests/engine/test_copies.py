@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantoms import OBLIQUE
 from strategies import shapes, voxels
+from test_execution import stage as stage_of
 from tiny_package import FIT, PHANTOM, SCALE, SPEC, STAGE, make_package
 
 from brain_edge.bench.counted import Input, counted
@@ -25,7 +26,7 @@ from brain_edge.image.repeated import RepeatedPlanes
 from brain_edge.image.resample import Interpolation
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.runtime.session import open_sessions
-from brain_edge.spec import Activation, ModelSpec, Network, SlidingWindow, Stage, WholeVolume
+from brain_edge.spec import Activation, ModelSpec, SlidingWindow, Stage
 from brain_edge.spec.plan import copied_from
 from brain_edge.spec.steps import (
     Clip,
@@ -54,9 +55,8 @@ CHAIN = (Orient(axes="RAS"), COPIED, RescaleToUnit(lower=0.0, upper=1.0), ZScore
 
 
 def stage(before=CHAIN, execution=None, **network) -> Stage:
-    given = {"graphs": ("n",), "channels_in": 1, "channels_out": 1, "activation": Activation.SIGMOID, **network}
-    made = Network(execution=execution or WholeVolume(), **given)
-    return Stage(name="s", before=tuple(before), network=made, after=AFTER)
+    one = {"channels_out": 1, "activation": Activation.SIGMOID, **network}
+    return stage_of(before, AFTER, execution, **one)
 
 
 def planned(before=CHAIN) -> StagePlan:

@@ -299,6 +299,14 @@ def test_a_norm_that_fills_its_vectors_is_not_written_out(kind):
     assert write_out_odd_norms(model, opset13) == 0
 
 
+def test_a_norm_over_axes_that_the_graph_computes_stays():
+    x = opset13.parameter([1, 2, 17, 17, 17], np.float32)
+    first, step = (opset13.constant(np.array(number, dtype=np.int64)) for number in (2, 1))
+    rank = opset13.squeeze(opset13.shape_of(opset13.shape_of(x)), opset13.constant(np.array(0)))
+    norm = opset13.mvn(x, opset13.range(first, rank, step, "i64"), True, 1e-5, "inside_sqrt")
+    assert write_out_odd_norms(ov.Model([norm], [x]), opset13) == 0
+
+
 IN_A_CHILD = """
 import sys
 import numpy as np

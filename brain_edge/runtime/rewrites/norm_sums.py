@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from brain_edge.runtime.rewrites.skip_paths import constant_of, is_quantised
+from brain_edge.runtime.rewrites.skip_paths import constant_of, is_constant, is_quantised
 
 LEAST_SUMMANDS: Final = 4096
 """Smallest number of summands that is rewritten; smaller sums (a layer norm over channels) are right to 1e-6."""
@@ -116,7 +116,9 @@ def _of_instance_norm(node: Any, opset: Any) -> Any | None:
 
 
 def _of_odd_norm(node: Any, opset: Any) -> Any | None:
-    """Rewrite MVN over any axes; None if its channels and summands fill vectors of AVX-512."""
+    """Rewrite MVN over constant axes; None if its channels and summands fill vectors of AVX-512."""
+    if not is_constant(node, 1):
+        return None
     data, sides, attributes = node.input_value(0), list(node.get_input_shape(0)), node.get_attributes()
     summed = sorted({int(axis) % len(sides) for axis in constant_of(node, 1).ravel()})
     summands = prod(sides[axis] for axis in summed)
