@@ -20,7 +20,7 @@ from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat, Precision
 from brain_edge.package.digest import sha256_of
-from brain_edge.runtime.session import cpu_capabilities
+from brain_edge.runtime.session import cpu_capabilities, precision_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ def configurations(
     package: ModelPackage, threads: int | None, capabilities: Sequence[str]
 ) -> tuple[tuple[int, Precision], ...]:
     """Return the threads and precisions to measure, the package's precision first; bf16 only if native to the CPU."""
-    own = package.manifest.precision
+    own = package.manifest.precision if "BF16" in capabilities else Precision.F32
     allowed = [own]
     if package.manifest.number_format is NumberFormat.FP32:
         natively = [Precision.F32, *([Precision.BF16] if "BF16" in capabilities else [])]
@@ -103,7 +103,7 @@ def configurations(
 
 
 def profile_case(package: ModelPackage, images: Mapping[str, Path], options: RuntimeOptions) -> Profile:
-    """Measure the layers of all networks and the bytes of all steps for one case, in the precision of the package."""
+    """Measure the layers of all networks and the bytes of all steps for one case, in the precision of the run."""
     count = Counter[Input]()
     segmenter = Segmenter.open(package, options, wrap=counted(count))
     study = study_of(package, images)
@@ -116,7 +116,7 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], options: Run
     weighted = sorted({layer.numbers for layer in layers if layer.multiply_adds})
     return Profile(
         threads=options.threads or default_threads(),
-        precision=str(package.manifest.precision),
+        precision=str(precision_here(package.manifest.precision)),
         peaks=measured_peaks(options, weighted),
         layers=tuple(layers),
         written=watch.steps(study.geometry.shape),

@@ -181,7 +181,7 @@ class Expected:
     type=click.Choice(["f32", "bf16"]),
     default="f32",
     show_default=True,
-    help="Precision in which the package computes.",
+    help="Precision in which the package computes; bf16 where the CPU has it, else f32.",
 )
 @click.option("--no-rewrites", is_flag=True, help="Do not rewrite the network to make it faster; for comparison.")
 @click.option("--random-weights", is_flag=True, help="Use random weights; the package is marked as untrained.")

@@ -24,6 +24,7 @@ from brain_edge.jobs.outputs import hidden, is_dicom_name, require_apart, requir
 from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
 from brain_edge.machine.nearest import did_you_mean
 from brain_edge.machine.process import peak_rss_bytes
+from brain_edge.runtime.session import precision_here
 from brain_edge.spec.plausibility import check_contrast, is_empty
 
 if TYPE_CHECKING:
@@ -449,7 +450,7 @@ def _record(segmenter: WarmSegmenter, result: _Result, times_ms: Mapping[str, fl
         digest=package.digest,
         weights_status=package.manifest.weights_status,
         number_format=package.manifest.number_format,
-        precision=package.manifest.precision,
+        precision=precision_here(package.manifest.precision),
         intended_use=package.manifest.intended_use,
         inputs={name: printable(path) for name, path in job.inputs.items()},
         series=series_records(result.series),

@@ -52,7 +52,10 @@ class NumberFormat(StrEnum):
 
 
 class Precision(StrEnum):
-    """Precision in which OpenVINO computes non-integer layers; pinned, because its default is bf16 on many CPUs."""
+    """Precision in which OpenVINO computes non-integer layers; pinned, because its default is bf16 on many CPUs.
+
+    A CPU without native bf16 computes in f32.
+    """
 
     F32 = "f32"
     """32-bit floating point."""

@@ -77,7 +77,7 @@ def open_sessions(
     A graph is compiled for one shape, because the CPU plugin optimises static shapes. If the spec fixes the shape, the
     graph is compiled at once in the background, so that it is ready when the image has been read. Otherwise it is
     compiled for the first volume. Of many graphs only the first are compiled at once; see `AHEAD_BYTES`. By default the
-    spec is the package's own.
+    spec is the package's own. A CPU without native bf16 runs a bf16 package in f32.
 
     Raises:
         UsageError: the variable that limits the instruction set has an unknown value.
@@ -124,6 +124,11 @@ def cpu_capabilities() -> tuple[str, ...]:
     """Return the number formats that this CPU computes natively under the user's limit, such as FP32, BF16, INT8."""
     known = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(each for each in known if each != "BF16" or limit_allows_bf16())
+
+
+def precision_here(pinned: Precision) -> Precision:
+    """Return the precision in which a package runs on this CPU: f32 in place of bf16 that is not native."""
+    return pinned if pinned is Precision.F32 or "BF16" in cpu_capabilities() else Precision.F32
 
 
 class GraphSession:
@@ -361,6 +366,7 @@ class GraphCompiler:
         self._copying = frozenset(copying)
         require_start(options)
         self._core = import_openvino().Core()
+        self._precision = precision_here(package.manifest.precision)
         self.threads = options.threads or default_threads()
         self._streams = dict(streams)
         self._kept = KeptGraphs.of(options)
@@ -390,7 +396,7 @@ class GraphCompiler:
 
     def properties(self, graph: str) -> dict[str, Any]:
         """Return the properties with which a graph is compiled."""
-        properties = compile_properties(self._package.manifest.precision, self._options, self._streams[graph])
+        properties = compile_properties(self._precision, self._options, self._streams[graph])
         return {**properties, **FLUSH_DENORMALS}
 
     def model(self, graph: str, shape: tuple[int, ...]) -> Any:
@@ -404,7 +410,7 @@ class GraphCompiler:
             model.reshape(list(shape))
         except RuntimeError as error:
             raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
-        rewrite(model, self._package.manifest.precision)
+        rewrite(model, self._precision)
         if self.copies_planes(graph):
             copy_planes(model, operations())
         return model

@@ -34,6 +34,7 @@ from brain_edge.runtime.session import (
     SessionPool,
     compile_properties,
     cpu_capabilities,
+    precision_here,
     open_sessions,
     runtime_version,
     streams_by_graph,
@@ -93,6 +94,12 @@ class TestPrecision:
         error = np.abs(open_sessions(coarse, ONE_THREAD)["tiny"](batch) - by_scipy(batch)).max()
         assert 1e-4 < error < 0.2
 
+    def test_bf16_that_is_not_native_is_f32(self, package, monkeypatch):
+        monkeypatch.setattr("brain_edge.runtime.session.cpu_capabilities", lambda: ("FP32", "INT8"))
+        coarse = package.in_precision(Precision.BF16)
+        assert compiled(coarse).get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+        assert precision_here(Precision.BF16) is precision_here(Precision.F32) is Precision.F32
+
     def test_norms_of_a_volume_are_summed_axis_by_axis_in_f32_alone(self, package, monkeypatch):
         """In bf16 the rounding of the numbers is larger than that of the plugin's sums."""
         from openvino import Model, opset13
@@ -102,6 +109,7 @@ class TestPrecision:
             return Model([opset13.mvn(image, np.array([2, 3, 4]), True, 1e-5, "inside_sqrt")], [image])
 
         monkeypatch.setattr("brain_edge.runtime.session.read_graph", graph)
+        monkeypatch.setattr("brain_edge.runtime.session.cpu_capabilities", lambda: ("FP32", "BF16"))
         sums = {}
         for precision in Precision:
             compiler = GraphCompiler(package.in_precision(precision), ONE_THREAD, {"tiny": 1})

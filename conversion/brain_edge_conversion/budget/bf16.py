@@ -28,7 +28,7 @@ ANY_SHARE: Final = 1.0
 def native_bf16(package: ModelPackage) -> ModelPackage | None:
     """Return an FP32 package in bf16; None if this CPU has no native bf16, or if the package runs in another format.
 
-    Without native bf16 OpenVINO computes in f32, or more slowly.
+    Without native bf16 the runtime computes in f32.
     """
     manifest = package.manifest
     is_f32 = manifest.number_format is NumberFormat.FP32 and manifest.precision is Precision.F32

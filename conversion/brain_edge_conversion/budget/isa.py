@@ -24,7 +24,7 @@ from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.evidence import AccuracyCase, FloatLayer, Isa, IsaRecord
 from brain_edge.machine.isa import newest_is_avx2
 from brain_edge.machine.json import decode_json
-from brain_edge.package import Manifest, ModelPackage, Precision
+from brain_edge.package import Manifest, ModelPackage
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
@@ -115,16 +115,13 @@ def make_job(
     )
 
 
-def obstacle(machine: str, precision: Precision) -> str:
+def obstacle(machine: str) -> str:
     """Return the reason why older x86 instructions cannot be measured; empty if they can.
 
     Args:
         machine: machine name from `platform.machine`.
-        precision: precision of the float layers; bf16 needs a CPU with more than AVX2.
     """
-    if machine.lower() not in X86:
-        return f"not verified: this CPU is {machine}, not x86"
-    return "" if precision is Precision.F32 else f"not verified: the package runs in {precision}, which AVX2 has not"
+    return "" if machine.lower() in X86 else f"not verified: this CPU is {machine}, not x86"
 
 
 def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
@@ -151,6 +148,7 @@ def avx2_record(job: IsaQuestion, here: IsaAnswer, budget: AccuracyBudget, annou
     """Measure and judge a package under AVX2; if that is impossible, the record carries the reason.
 
     On a CPU whose newest instructions are AVX2 the measurement of the package as it is holds, and nothing runs again.
+    A bf16 package is measured in f32, as a CPU with AVX2 runs it.
 
     Args:
         job: measurement to run, with shapes.
@@ -158,7 +156,7 @@ def avx2_record(job: IsaQuestion, here: IsaAnswer, budget: AccuracyBudget, annou
         budget: limits, including the INT8 share on a CPU with AVX2.
         announce: function that tells the user that a second measurement begins.
     """
-    reason = obstacle(platform.machine(), job.manifest.precision)
+    reason = obstacle(platform.machine())
     if reason:
         return IsaRecord(isa=Isa.AVX2, verified=False, reason=reason)
     if newest_is_avx2():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.bench.operations import compile_model
 from brain_edge.bench.profile import NOT_COMPUTED, graph_as_it_runs
 from brain_edge.evaluation.evidence import NodeKernel
-from brain_edge.runtime.session import compile_properties
+from brain_edge.runtime.session import compile_properties, precision_here
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.coverage import LayerCost, layer_costs, with_kernels
 
@@ -70,7 +70,7 @@ def largest_shapes(seen: Iterable[Input]) -> dict[str, tuple[int, ...]]:
 def executed_package(package: ModelPackage, shapes: Mapping[str, tuple[int, ...]], runtime: RuntimeOptions) -> Executed:
     """Return the kernels of a package's graphs, compiled here with the rewrites of a normal run."""
     # without flushing denormals to zero: the setting would stay with this thread
-    properties = compile_properties(package.manifest.precision, runtime)
+    properties = compile_properties(precision_here(package.manifest.precision), runtime)
     layers: dict[str, tuple[LayerCost, ...]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for graph in package.spec.graphs:
