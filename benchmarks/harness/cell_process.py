@@ -18,7 +18,7 @@ from brain_edge.package.digest import sha256_of
 from .answers import agreement
 from .cell_record import CellEntry, EntryOutcome
 from .cell_setting import environment_of, now, run_of
-from .contenders import package_run, published_program, pytorch_reference
+from .contenders import MODEL_CACHE, package_run, published_program, pytorch_reference
 from .measure import OutOfMemoryError, run
 from .peers import prepare, versions
 
@@ -32,7 +32,9 @@ MINIMUM_DICE: Final = 0.98
 
 PUBLISHED: Final = "published program"
 PYTORCH: Final = "PyTorch, our steps"
-PACKAGES: Final = {"package FP32": NumberFormat.FP32, "package INT8": NumberFormat.INT8}
+WARM: Final = "package INT8, warm cache"
+"""A process that finds the compiled graphs of an earlier one; the run that compares the masks leaves them there."""
+PACKAGES: Final = {"package FP32": NumberFormat.FP32, "package INT8": NumberFormat.INT8, WARM: NumberFormat.INT8}
 
 
 def measure_process(cell: Cell, setting: MatrixSetting) -> CellRun:
@@ -82,7 +84,8 @@ def _contender(cell: Cell, name: str, setting: MatrixSetting, peer: Path | None,
         made = pytorch_reference(cell.subject, setting.given_head, mask, cell.threads)
     else:
         made = package_run(setting.package(cell.subject, PACKAGES[name]), setting.given_head, mask, cell.threads)
-    return with_fields(made, name=name, environment=environment_of(cell))
+    kept = {MODEL_CACHE: str(folder / "graphs")} if name == WARM else {}
+    return with_fields(made, name=name, environment=environment_of(cell) | kept)
 
 
 def _entry(name: str, contender: Contender, cell: Cell, setting: MatrixSetting) -> CellEntry:

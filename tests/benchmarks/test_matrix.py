@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from msgspec.structs import replace
+from tiny_package import make_package
 
 from benchmarks import matrix, program
-from benchmarks.harness import engines
+from benchmarks.harness import cell_process, engines
 from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind, RunSample, latest, read_cell, read_cells
 from benchmarks.harness.cell_setting import MatrixSetting, environment_of, run_of
-from benchmarks.harness.contenders import THREAD_VARIABLES
+from benchmarks.harness.contenders import MODEL_CACHE, THREAD_VARIABLES
 from benchmarks.harness.engines import ENGINES, why_engine_not_available
 from benchmarks.harness.matrix_plan import (
     MATRIX,
@@ -303,3 +304,16 @@ def test_the_smallest_suite_runs(tmp_path: Path):
     for found in read_cells(tmp_path):
         assert not found.failures
         assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+
+
+def test_one_contender_alone_finds_the_graphs_of_the_run_before(setting: MatrixSetting, tmp_path: Path, monkeypatch):
+    """That run is the one that compares the masks; all others compile their graphs."""
+    package = make_package(tmp_path / "package")
+    monkeypatch.setattr(MatrixSetting, "package", lambda *_: package)
+    monkeypatch.setattr(MatrixSetting, "given_head", tmp_path / "head.nii.gz")
+    declared = [cell for cell in cells(read_matrix(), Suite.FULL, 2) if cell_process.WARM in cell.contenders]
+    assert [cell.subject for cell in declared] == ["deepbet", "hd-bet-v1"]
+    names = ("package FP32", "package INT8", cell_process.WARM)
+    made = [cell_process._contender(declared[0], name, setting, None, tmp_path) for name in names]
+    assert [each.environment[MODEL_CACHE] for each in made] == ["none", "none", str(tmp_path / "graphs")]
+    assert len({each.mask for each in made}) == len(names)

@@ -34,8 +34,8 @@ from brain_edge.runtime.session import (
     SessionPool,
     compile_properties,
     cpu_capabilities,
-    precision_here,
     open_sessions,
+    precision_here,
     runtime_version,
     streams_by_graph,
 )
