@@ -45,6 +45,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import Split, load_case, load_cohort, study_for
 from brain_edge.evaluation.evidence import Isa
+from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.json import decode_json, decode_json_lines
 from brain_edge.machine.options import RuntimeOptions
@@ -169,7 +170,8 @@ class Bench:
         _say(f"{self.package.spec.name}: {candidate.title}")
         found = self._taken(candidate, folder) or self._made(candidate, folder)
         found = msgspec.structs.replace(found, cpu_s=before_s + found.cpu_s)
-        (folder / FINISHED).write_bytes(msgspec.json.encode(found))
+        with atomic_file(folder / FINISHED) as partial:  # half a file would end the next call
+            partial.write_bytes(msgspec.json.encode(found))
         return found
 
     def figures(self, candidate: Candidate, split: Split) -> Figures:
