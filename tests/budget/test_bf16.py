@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +21,7 @@ from brain_edge.package import ModelPackage, NumberFormat, Precision
 from brain_edge_conversion.budget import bf16
 from brain_edge_conversion.budget.bf16 import judge_bf16, native_bf16
 from brain_edge_conversion.budget.budget import AccuracyBudget
-from brain_edge_conversion.budget.isa import avx2_record, make_job, measure_under
+from brain_edge_conversion.budget.isa import avx2_record, make_job, measure_under, obstacle
 from brain_edge_conversion.budget.measure import write_baseline
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def test_masks_are_judged_by_the_budget(package: ModelPackage, tmp_path: Path, m
         assert present(verdict.worst_mean_disagreement) < 0.01
 
 
+@pytest.mark.skipif(bool(obstacle(platform.machine())), reason="not an x86 CPU")
 def test_under_avx2_a_package_in_bf16_runs_in_f32_and_is_judged(package: ModelPackage, tmp_path: Path):
     """Not one voxel differs there from FP32; OpenVINO itself would end with "object is not initialized"."""
     case = make_case(tmp_path, "p1", Split.VALIDATION, voxels=make_volume(PHANTOM).voxels)
