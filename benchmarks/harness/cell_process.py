@@ -102,6 +102,8 @@ def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: 
         return replace(entry, outcome=EntryOutcome.FAILED, why=str(error))
     if not first.mask.exists():
         return replace(entry, outcome=EntryOutcome.FAILED, why=f"{first.name} made no mask to compare with")
+    if entry.name == WARM and not any(Path(contender.environment[MODEL_CACHE]).glob("*")):
+        return replace(entry, outcome=EntryOutcome.FAILED, why="no compiled graph was kept; a later run would be cold")
     same, right = agreement(contender.mask, first.mask, setting.reference)
     judged = replace(entry, dice_first=same, dice_reference=right)
     if same < MINIMUM_DICE:

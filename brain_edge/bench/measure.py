@@ -93,11 +93,11 @@ def configurations(
     package: ModelPackage, threads: int | None, capabilities: Sequence[str]
 ) -> tuple[tuple[int, Precision], ...]:
     """Return the threads and precisions to measure, the package's precision first; bf16 only if native to the CPU."""
-    own = package.manifest.precision if "BF16" in capabilities else Precision.F32
-    allowed = [own]
+    pinned = package.manifest.precision
+    natively = [Precision.F32, *([Precision.BF16] if "BF16" in capabilities else [])]
+    allowed = [pinned if pinned in natively else Precision.F32]
     if package.manifest.number_format is NumberFormat.FP32:
-        natively = [Precision.F32, *([Precision.BF16] if "BF16" in capabilities else [])]
-        allowed += [each for each in natively if each is not own]
+        allowed += [each for each in natively if each not in allowed]
     counts = [threads] if threads is not None else list(range(1, default_threads() + 1))
     return tuple((count, precision) for precision in allowed for count in counts)
 

@@ -162,6 +162,9 @@ def test_records_without_a_common_configuration_are_not_compared(record: BenchRe
 def test_bf16_is_measured_only_where_the_cpu_has_it(package: ModelPackage):
     assert configurations(package, 1, ["FP32"]) == ((1, Precision.F32),)
     assert configurations(package, 1, ["FP32", "BF16"]) == ((1, Precision.F32), (1, Precision.BF16))
+    in_bf16 = package.in_precision(Precision.BF16)
+    assert configurations(in_bf16, 1, ["FP32"]) == ((1, Precision.F32),)
+    assert configurations(in_bf16, 1, ["FP32", "BF16"]) == ((1, Precision.BF16), (1, Precision.F32))
 
 
 def test_an_int8_package_is_measured_as_it_is_pinned(tmp_path: Path):

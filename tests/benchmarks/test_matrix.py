@@ -317,3 +317,19 @@ def test_one_contender_alone_finds_the_graphs_of_the_run_before(setting: MatrixS
     made = [cell_process._contender(declared[0], name, setting, None, tmp_path) for name in names]
     assert [each.environment[MODEL_CACHE] for each in made] == ["none", "none", str(tmp_path / "graphs")]
     assert len({each.mask for each in made}) == len(names)
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_run_that_kept_no_graph_is_not_warm(setting: MatrixSetting, tmp_path: Path, monkeypatch, is_kept: bool):
+    mask, kept = tmp_path / "mask.nii.gz", tmp_path / "graphs"
+    mask.touch()
+    kept.mkdir()
+    if is_kept:
+        (kept / "one.compiled").touch()
+    contender = Contender(name=cell_process.WARM, command=[], environment={MODEL_CACHE: str(kept)}, mask=mask)
+    monkeypatch.setattr(cell_process, "run", lambda _contender: None)
+    monkeypatch.setattr(cell_process, "agreement", lambda *_: (1.0, None))
+    monkeypatch.setattr(MatrixSetting, "reference", None)
+    checked = cell_process._checked(CellEntry(name=cell_process.WARM), contender, contender, setting)
+    assert (checked.outcome is EntryOutcome.FAILED) is not is_kept
+    assert is_kept or "no compiled graph was kept" in checked.why
