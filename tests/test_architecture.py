@@ -288,7 +288,7 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 24_900
+MOST_LINES = 25_100
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
@@ -310,7 +310,8 @@ stage 0 is refused before its first study, what killed processes have left among
 hold on every machine, and a record names the brains that were not compared. In f32, norms and the last layers need less
 memory, and the memory of a graph is predicted by the places that the plugin gives its results. Two graphs are compiled
 at a time. A network copies the planes of thick slices itself, and norms that a limit of the instruction set would end
-are written out.
+are written out. A graph whose input the image decides is compiled beside the steps, and an image is resampled without
+SciPy.
 """
 
 

@@ -90,7 +90,7 @@ class MemoryLimit:
         """
         wanted = list(stages)
         limit = self._bound_bytes()
-        if limit is None or (self.limit_bytes is None and _fits_easily(wanted, native, limit)):
+        if limit is None or self.is_ample(wanted, native):
             return False
         # a peak that has passed counts against the user's limit, and not against the memory that is free now
         predict = predicted_bytes if self.limit_bytes is None else predicted_peak_bytes
@@ -101,6 +101,11 @@ class MemoryLimit:
             return_free_memory()
             needed = predict(wanted, native, sessions)
         return True
+
+    def is_ample(self, stages: Sequence[Ahead], native: Shape) -> bool:
+        """Return True if the user sets no limit, and memory exceeds the need of ordinary networks by far."""
+        limit = self._bound_bytes()
+        return limit is not None and self.limit_bytes is None and _fits_easily(stages, native, limit)
 
     def require_steps(self, stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> None:
         """Make sure that memory suffices for the steps before a network, before the first one makes a larger grid.

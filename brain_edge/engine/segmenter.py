@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 from brain_edge.engine.agreement import MemberLabels
 from brain_edge.engine.assembly import assemble
 from brain_edge.engine.execution import execute, plan_stage
+from brain_edge.engine.foresight import compiling
 from brain_edge.engine.in_blocks import applied
 from brain_edge.engine.memory import Ahead, MemoryLimit
 from brain_edge.engine.stage_zero import BrainMasker, SkullStripper, find_stage_zero
@@ -266,8 +268,12 @@ class Segmenter:
         plan = plan_stage(stage, keep_probabilities=keep)
         frame = start
         native = start.geometry.shape
-        self._memory.require_steps(self._ahead(Ahead.of(stage, plan, frame), start), native, self._sessions)
-        frame = applied(plan.whole, frame)
+        coming = list(self._ahead(Ahead.of(stage, plan, frame), start))
+        self._memory.require_steps(coming, native, self._sessions)
+        # a graph that is compiled beside the steps needs memory beside theirs
+        beside = compiling(coming[0], self._sessions) if self._memory.is_ample(coming, native) else nullcontext()
+        with beside:
+            frame = applied(plan.whole, frame)
         if frame.absent:
             # a missing sequence is filled with zeros after all steps, so no step can be left to the windows
             plan, frame = plan.all_at_once(frame)

@@ -1,21 +1,23 @@
 """Separable resampling of a regular grid: one small matrix per axis, applied by matrix product.
 
 A grid resized over the same field of view needs the same weights in every row. Interpolation is therefore three
-matrix products instead of a spline evaluated at every voxel. The weights come from `scipy.ndimage.zoom` of the
-identity (`mode="nearest"`, `grid_mode=True`). The result equals `skimage.transform.resize(mode="edge",
-anti_aliasing=False, clip=False)` to float32 rounding; see `docs/decisions/0003-separable-resampling.md`.
+matrix products instead of a spline evaluated at every voxel. The weights are those of `scipy.ndimage.zoom`
+(`mode="nearest"`, `grid_mode=True`). The result equals `skimage.transform.resize(mode="edge", anti_aliasing=False,
+clip=False)` to float32 rounding; see `docs/decisions/0003-separable-resampling.md`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brain_edge.image.splines import cubic_weights, linear_weights
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from brain_edge.image.volume import FloatArray
 
@@ -31,7 +33,10 @@ class Interpolation(StrEnum):
     """Third-order B-spline through the samples: for intensities, as most published programs resample them."""
 
 
-SPLINE_ORDER: Final[Mapping[Interpolation, Literal[1, 3]]] = {Interpolation.LINEAR: 1, Interpolation.CUBIC: 3}
+SPLINES: Final[Mapping[Interpolation, Callable[[int, int], FloatArray]]] = {
+    Interpolation.LINEAR: linear_weights,
+    Interpolation.CUBIC: cubic_weights,
+}
 
 
 def resize(
@@ -67,13 +72,9 @@ def nearest_indices(source: int, target: int) -> np.ndarray[tuple[int], np.dtype
 @lru_cache(maxsize=32)
 def axis_weights(source: int, target: int, interpolation: Interpolation) -> FloatArray:
     """Return interpolation weights (target, source) float32 along one axis; every row sums to one."""
-    from scipy.ndimage import zoom
-
-    weights = zoom(
-        np.eye(source), (target / source, 1), order=SPLINE_ORDER[interpolation], mode="nearest", grid_mode=True
-    ).astype(np.float32)
+    weights = SPLINES[interpolation](source, target)
     weights.setflags(write=False)
-    return np.asarray(weights)
+    return weights
 
 
 def _resize_axis(

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import numpy as np
 
 from brain_edge.errors import UsageError
-from brain_edge.image.resample import SPLINE_ORDER, Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Mask, Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brain_edge.image.geometry import Affine, Geometry
     from brain_edge.image.volume import LabelArray
     from brain_edge.registration.rigid import Rigid
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+
+SPLINE_ORDER: Final[Mapping[Interpolation, Literal[0, 1, 3]]] = {
+    Interpolation.NEAREST: 0,
+    Interpolation.LINEAR: 1,
+    Interpolation.CUBIC: 3,
+}
 
 
 @overload
@@ -58,7 +66,7 @@ def _sampled(voxels: Array, matrix: Affine, grid: Geometry, interpolation: Inter
     """Return voxels at the voxel centres of `grid`; `matrix` maps voxel indices of the grid to those of `voxels`."""
     from scipy.ndimage import affine_transform
 
-    order = 0 if interpolation is Interpolation.NEAREST else SPLINE_ORDER[interpolation]
+    order = SPLINE_ORDER[interpolation]
     found = np.empty(grid.shape, dtype=np.float32)
     affine_transform(voxels, matrix[:3, :3], matrix[:3, 3], output=found, order=order, mode="nearest")
     found[~_inside(voxels.shape, matrix, grid)] = voxels.min()

@@ -34,6 +34,17 @@ class CopyingSession(Protocol):
         """True if the session takes `RepeatedPlanes`, too."""
 
 
+@runtime_checkable
+class ForeseeingSession(Protocol):
+    """A session that can be prepared for an input before the input is there."""
+
+    def foresee(self, shape: tuple[int, ...]) -> None:
+        """Begin to compile the graph for an input of this shape in the background."""
+
+    def forget(self, shape: tuple[int, ...]) -> None:
+        """Give up what `foresee` has begun, because the input will not come."""
+
+
 @dataclass(frozen=True)
 class GraphMemory:
     """Memory of a compiled graph when it runs.

@@ -163,6 +163,14 @@ class GraphSession:
         with ready.running() as requests:
             yield from self._overlapped(requests, itertools.chain([first], inputs), first.shape)
 
+    def foresee(self, shape: tuple[int, ...]) -> None:
+        """Begin to compile the graph for an input of this shape in the background."""
+        self._pool.foresee(self._graph, shape)
+
+    def forget(self, shape: tuple[int, ...]) -> None:
+        """Give up a graph that was begun in the background, because its input will not come."""
+        self._pool.forget(self._graph, shape)
+
     def memory(self, shape: tuple[int, ...]) -> GraphMemory:
         """Return the memory of the graph for an input of this shape."""
         return self._pool.memory(self._graph, shape)
@@ -285,6 +293,19 @@ class SessionPool:
                 # never in the caller's thread, in which OpenVINO would then flush denormal numbers to zero
                 self._coming[graph, shape] = self._worker.submit(self._compiler.compile, graph, shape)
             return self._coming[graph, shape]
+
+    def foresee(self, graph: str, shape: tuple[int, ...]) -> None:
+        """Begin to compile a graph that is expected for one case, unless it is compiled already."""
+        with self._lock:
+            if (graph, shape) not in self._ready:
+                self.expect(graph, shape)
+
+    def forget(self, graph: str, shape: tuple[int, ...]) -> None:
+        """Release a graph that was expected for one case, which failed before its network."""
+        with self._lock:
+            coming = self._coming.pop((graph, shape), None)
+        if coming is not None:
+            coming.cancel()
 
     def ready(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
         """Return a compiled graph; compile it if needed."""

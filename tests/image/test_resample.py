@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from scipy import ndimage
 from skimage.transform import resize as skimage_resize
 from strategies import shapes, voxels
 
-from brain_edge.image.resample import SPLINE_ORDER, Interpolation, axis_weights, nearest_indices, resize
+from brain_edge.image.resample import Interpolation, axis_weights, nearest_indices, resize
 
-SMOOTH = [Interpolation.LINEAR, Interpolation.CUBIC]
+SPLINE_ORDER: dict[Interpolation, Literal[1, 3]] = {Interpolation.LINEAR: 1, Interpolation.CUBIC: 3}
+SMOOTH = list(SPLINE_ORDER)
 TOLERANCE = 2e-6
 """Relative to the largest value: what float32 leaves."""
 
@@ -51,6 +53,17 @@ def test_equals_scipys_zoom_on_cells(interpolation, source, target):
     )
     ours = resize(array[np.newaxis], target, interpolation)[0]
     assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(array).max()
+
+
+@pytest.mark.parametrize("interpolation", SMOOTH)
+@given(st.integers(1, 400), st.integers(1, 400))
+@settings(max_examples=60, deadline=None)
+def test_weights_equal_scipys_zoom_of_the_identity(interpolation, source, target):
+    theirs = ndimage.zoom(
+        np.eye(source), (target / source, 1), order=SPLINE_ORDER[interpolation], mode="nearest", grid_mode=True
+    )
+    ours = axis_weights(source, target, interpolation)
+    assert np.abs(ours - theirs).max() <= 2**-24  # half of the last digit of a float32 below one
 
 
 @given(shapes(1, 40), shapes(1, 60), st.integers(0, 99))
