@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROGRAM: Final = "brain-edge"
-OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
-"""New objects after which Python looks for unused cycles. Modules make many objects and few cycles; with Python's own
-number, the search takes a few hundredths of a short run."""
 
 # Each command has its own module, imported when the command is called: `--help` stays instant, and a
 # workstation without torch never imports the build commands.
@@ -98,7 +94,6 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program and exit."""
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     # the first file that is opened, such as a result, would take the descriptor of a stream that the caller has closed
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
