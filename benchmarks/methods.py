@@ -9,8 +9,9 @@ convolutions run under AVX2, and layers that a CPU with AVX2 alone runs in float
 `--trials` names the folder of a finished or running search of `brain-edge quantize` on the same package, heads and
 machine, so that its trials need not be made again. Each network and method leaves one record in `results/methods`; a
 finished one is not run again. Finished candidates stay in the work folder, so that a killed run goes on with the next
-one, and methods share candidates. The time of a method is the processor time of its candidates and their validation,
-so that other programs hardly change it.
+one, and methods share candidates. With `--memory`, a candidate that needs more fails; without, the system may end the
+whole comparison. The time of a method is the processor time of its candidates and their validation, so that other
+programs hardly change it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hashlib
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import prod
@@ -48,7 +50,7 @@ from brain_edge.evaluation.evidence import Isa
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.json import decode_json, decode_json_lines
-from brain_edge.machine.options import RuntimeOptions
+from brain_edge.machine.options import RuntimeOptions, parse_size
 from brain_edge.package import Precision, graph_path, open_package
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
@@ -70,7 +72,7 @@ from brain_edge_conversion.search.run import question_of
 from brain_edge_conversion.search.time_limit import processor_s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.evaluation.evidence import AccuracyCase
@@ -204,6 +206,8 @@ class Bench:
             figures, problem = self.figures(candidate, Split.VALIDATION), ""
         except CrashError as error:
             figures, problem = None, str(error)
+        except MemoryError:
+            figures, problem = None, "the memory of the process did not suffice"
         return Tried(title=candidate.title, cpu_s=processor_s() - start_s, validation=figures, problem=problem)
 
     def _quantised(self, candidate: Candidate, graph: str) -> Any:
@@ -290,6 +294,9 @@ def run(bench: Bench, method: Method, chosen_from: Sequence[Candidate], iteratio
 )
 @click.option("--iterations", default=10, show_default=True, help="Most iterations of NNCF's accuracy control.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Number of threads.")
+@click.option(
+    "--memory", metavar="SIZE", help="Data of the process, such as 20G; a candidate that needs more fails [all]."
+)
 @click.option("--trials", type=click.Path(path_type=Path), help="Folder with the question and trials of a search.")
 @click.option("--records", type=click.Path(path_type=Path), default=FOLDER, help="Folder of the records.")
 def main(
@@ -299,18 +306,20 @@ def main(
     only: tuple[str, ...],
     iterations: int,
     threads: int,
+    memory: str | None,
     trials: Path | None,
     records: Path,
 ) -> None:
     """Run each method that has no record yet on PACKAGE, with the heads of COHORT."""
     if os.environ.get(VARIABLE) != Isa.AVX2:
         raise UsageError(f"expected {VARIABLE}={Isa.AVX2} in the environment; oneDNN reads it when a process starts")
+    bound_bytes = None if memory is None else parse_size(memory, "--memory")
     opened, heads = open_package(package), load_cohort(cohort)
     name, place = opened.spec.name, work / opened.digest[:12] / heads.sha256[:12]
     left = [
         method for method in Method if method in (only or Method) and not record_file(name, method, records).exists()
     ]
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, data_bound(bound_bytes):
         bench = prepared(opened, heads, place, Path(scratch), RuntimeOptions(threads=threads, as_they_are=True))
         if trials is not None:
             bench = replace(bench, trials=trials_of(trials, bench))
@@ -319,6 +328,22 @@ def main(
             record = run(bench, method, possible[method], iterations)
             write_method(record, records)
             click.echo(f"{name}, {method}: {in_words(record)}")
+
+
+@contextmanager
+def data_bound(size_bytes: int | None) -> Iterator[None]:
+    """Let an allocation fail that would give this process and each of its children more data than this; None: any."""
+    if size_bytes is None:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def prepared(package: ModelPackage, cohort: Cohort, work: Path, scratch: Path, runtime: RuntimeOptions) -> Bench:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from outlier_package import make_outlier_package, phantom_cohort
@@ -17,6 +19,7 @@ from brain_edge.evaluation.cohort import Split
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge_conversion.budget.isa import VARIABLE
 from brain_edge_conversion.budget.work_folder import QUESTION
+from brain_edge_conversion.quantize import graphs
 from brain_edge_conversion.quantize.ladder import LADDER
 from brain_edge_conversion.quantize.policy import Trial
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, ladder_of
@@ -90,7 +93,6 @@ def test_a_method_that_the_network_does_not_allow_leaves_a_record_with_the_reaso
 @pytest.mark.full  # a fit and a training
 def test_a_distillation_counts_the_time_of_the_fit_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from brain_edge_conversion.distilling.lesson import Schedule
-    from brain_edge_conversion.quantize import graphs
 
     monkeypatch.setattr(graphs, "SCHEDULE", Schedule(steps=2))
     package = make_outlier_package(tmp_path / "fp32")
@@ -99,6 +101,30 @@ def test_a_distillation_counts_the_time_of_the_fit_before_it(tmp_path: Path, mon
     assert (fitted.method, distilled.method) == (Method.FITTED, Method.DISTILLED)
     assert distilled.tried[0].cpu_s > fitted.tried[-1].cpu_s
     assert "distillation" in distilled.chosen
+
+
+def test_a_candidate_that_needs_too_much_memory_leaves_a_record_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def quantise(*arguments: Any) -> Any:
+        if LADDER[0] in arguments:
+            np.ones(2**45, dtype=np.uint8)  # 32 TiB, which no machine grants
+        return quantised(*arguments)
+
+    quantised = graphs.quantise
+    monkeypatch.setattr(graphs, "quantise", quantise)
+    package = make_package(tmp_path / "fp32")
+    assert called(tmp_path, package.folder, Method.PRESETS, more=("--memory", "8G")).exit_code == 0
+    (record,) = read_methods(tmp_path / "records")
+    assert record.tried[0].problem == "the memory of the process did not suffice"
+    assert record.chosen == LADDER[1].title
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the data of a process")
+def test_beyond_its_bound_an_allocation_fails_and_later_it_does_not():
+    with methods.data_bound(2**30), pytest.raises(MemoryError):
+        np.ones(2**30, dtype=np.uint8)
+    assert np.ones(2**30, dtype=np.uint8)[-1] == 1
 
 
 def test_a_process_without_the_limit_of_instructions_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
