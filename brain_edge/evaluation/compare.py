@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import UsageError
-from brain_edge.evaluation.cohort import distinct_cases, limits_of_contrast, load_case, require_cases
+from brain_edge.evaluation.cohort import distinct_cases, limits_of_images, load_case, require_cases
 from brain_edge.evaluation.cohort.check import told
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evaluate import NO_ACCURACY, limits_of_cohort, limits_of_package, number, segment_case
@@ -149,7 +149,7 @@ def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[Ch
     yield from limits_of_cohort(cohort)
     for package in packages:
         yield from limits_of_package(package, cohort, cases)
-        yield from limits_of_contrast(cases, package.spec)
+        yield from limits_of_images(cases, package.spec)
 
 
 def _summary(label: int, cases: Sequence[ComparedCase]) -> ComparedSummary:

@@ -14,7 +14,7 @@ import numpy as np
 
 from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
-from brain_edge.evaluation.cohort import distinct_cases, limits_of_contrast, load_case, require_cases, study_for
+from brain_edge.evaluation.cohort import distinct_cases, limits_of_images, load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.check import told
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evidence import evidence_in
@@ -144,7 +144,7 @@ def evaluate(
         split=split,
         limits=(
             *_limits(cohort, package, checked, results),
-            *limits_of_contrast(checked, segmenter.spec),
+            *limits_of_images(checked, segmenter.spec),
             *(_lesion_limits(checked) if wanted else ()),
         ),
         labels=segmenter.spec.labels,
@@ -242,7 +242,7 @@ def _judged(segmenter: Segmenter, checked: CheckedCase, regions: Mapping[str, tu
         sequences=tuple(case.inputs),
         split=case.entry.split,
         elapsed_ms=sum(found.elapsed_ms.values()),
-        flags=(*checked.flags, *found.flags),
+        flags=tuple(dict.fromkeys((*checked.flags, *found.flags))),
         volume_ml={name: found.mask.volume_ml(value) for value, name in names.items()},
         scores=scores,
         lesion_wise=by_lesion,

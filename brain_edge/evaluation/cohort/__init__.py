@@ -15,7 +15,7 @@ from brain_edge.evaluation.cohort.check import RefusedCase as RefusedCase
 from brain_edge.evaluation.cohort.check import check_case as check_case
 from brain_edge.evaluation.cohort.check import check_cohort as check_cohort
 from brain_edge.evaluation.cohort.check import distinct_cases as distinct_cases
-from brain_edge.evaluation.cohort.check import limits_of_contrast as limits_of_contrast
+from brain_edge.evaluation.cohort.check import limits_of_images as limits_of_images
 from brain_edge.evaluation.cohort.check import require_cases as require_cases
 from brain_edge.evaluation.cohort.create import CohortPlan as CohortPlan
 from brain_edge.evaluation.cohort.create import Grouping as Grouping

@@ -13,7 +13,10 @@ from brain_edge.evaluation.cohort.cases import found_contrast, load_case, sequen
 from brain_edge.evaluation.cohort.manifest import person_key
 from brain_edge.evaluation.cohort.sources import find_file
 from brain_edge.image.identity import COPY_CORRELATION, image_sha256, likeness, thumbnail
+from brain_edge.image.volume import Study
+from brain_edge.spec.model import Task
 from brain_edge.spec.plausibility import check_contrast
+from brain_edge.spec.stripped import check_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,6 +59,7 @@ class CheckedCase:
         labels: values of the reference mask after relabelling, without background; None without a mask.
         images: identity of each image by sequence name.
         foreign: images with another contrast than the model was made for, with their sequences.
+        stripped: flag on a head without its skull, for a skull-stripper; None otherwise.
     """
 
     case: Case
@@ -64,11 +68,13 @@ class CheckedCase:
     labels: tuple[int, ...] | None
     images: Mapping[str, SeenImage]
     foreign: tuple[tuple[SequenceSpec, Finding], ...] = ()
+    stripped: Flag | None = None
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """Flags on the images of another contrast."""
-        return tuple(flag for pair in self.foreign if (flag := check_contrast(*pair)) is not None)
+        """Flags on images of another contrast, and on a head without its skull."""
+        contrasts = tuple(flag for pair in self.foreign if (flag := check_contrast(*pair)) is not None)
+        return contrasts if self.stripped is None else (*contrasts, self.stripped)
 
     @property
     def hashes(self) -> frozenset[str]:
@@ -96,12 +102,16 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
     """
     study, mask = load_case(case)
     foreign: tuple[tuple[SequenceSpec, Finding], ...] = ()
+    stripped = None
     labels = None if mask is None else tuple(int(value) for value in np.unique(mask.labels) if value)
     if spec is not None:
         given = study_for(study, spec)
         # a preparation registers the sequences, so that their headers need not agree
         grid = given.geometry if spec.preparation else assemble(given, spec).geometry
         foreign = tuple(_foreign(case, spec))
+        if spec.task is Task.SKULL_STRIPPING:
+            seen = given if isinstance(given, Study) else Study({spec.inputs[0].name: given}, spec.inputs[0].name)
+            stripped = next(iter(check_stripped(seen, spec)), None)
         if mask is not None and not mask.geometry.same_grid(grid):
             raise InputError(
                 f"{case.title}: expected a reference mask on the grid of {spec.inputs[0].name}, "
@@ -115,7 +125,7 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
                 "correct it, or remove it from the cohort"
             )
     images = {name: SeenImage.of(volume) for name, volume in study.volumes.items()}
-    return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels, images, foreign)
+    return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels, images, foreign, stripped)
 
 
 def check_cohort(
@@ -144,8 +154,8 @@ def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
     return tuple(first.values())
 
 
-def limits_of_contrast(cases: Sequence[CheckedCase], spec: ModelSpec) -> Iterator[str]:
-    """Yield the limits of figures on cases with images of another contrast, by case number, without names."""
+def limits_of_images(cases: Sequence[CheckedCase], spec: ModelSpec) -> Iterator[str]:
+    """Yield the limits of figures on images that the model was not made for, by case number, without names."""
     numbers: dict[tuple[SequenceSpec, str], list[int]] = {}
     for each in cases:
         for sequence, found in each.foreign:
@@ -154,6 +164,11 @@ def limits_of_contrast(cases: Sequence[CheckedCase], spec: ModelSpec) -> Iterato
         yield (
             f"{spec.name} was made for {' or '.join(sequence.stated)} as {sequence.name}, but case(s) "
             f"{', '.join(map(str, those))} have {contrast}: their figures do not hold for images it was made for."
+        )
+    if without := [each.case.number for each in cases if each.stripped is not None]:
+        yield (
+            f"{spec.name} was made for heads with their skull, but case(s) {', '.join(map(str, without))} look already "
+            "skull-stripped: their figures do not hold for images it was made for."
         )
 
 

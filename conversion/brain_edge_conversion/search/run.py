@@ -16,7 +16,7 @@ import msgspec
 from brain_edge.engine.prepares import require_preparation
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
-from brain_edge.evaluation.cohort import Split, limits_of_contrast
+from brain_edge.evaluation.cohort import Split, limits_of_images
 from brain_edge.evaluation.evidence import Isa, Look, spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.atomic import require_no_file
@@ -247,7 +247,7 @@ class _Search(Generic[Choice]):
             seen_images=images_of(self._splits.seen, self._checked),
             candidate=candidate_of(candidate),
             looks=(),
-            limits=tuple(limits_of_contrast(list(self._checked.values()), space.package.spec)),
+            limits=tuple(limits_of_images(list(self._checked.values()), space.package.spec)),
             trials=trials,
             facts=space.facts(entry),
             threads=_threads(self._options),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from brain_edge.errors import UsageError
-from brain_edge.evaluation.cohort import Split, limits_of_contrast, require_cases
+from brain_edge.evaluation.cohort import Split, limits_of_images, require_cases
 from brain_edge.evaluation.cohort.manifest import person_key
 from brain_edge_conversion.budget.statement import speaks_of_patients
 from brain_edge_conversion.budget.subjects import require_confidence
@@ -104,7 +104,7 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
     require_confidence(budget, len(people) if counts else 0, f"the cohort {splits.cohort.called}")
     used = {case.number: case for cases in (splits.calibration, *splits.compared) for case in cases}
     checked = require_cases(tuple(used.values()), spec, report)
-    for line in limits_of_contrast(checked, spec):
+    for line in limits_of_images(checked, spec):
         report(f"warning: {line}")
     return {each.case.number: each for each in checked}
 
