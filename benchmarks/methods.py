@@ -294,9 +294,7 @@ def run(bench: Bench, method: Method, chosen_from: Sequence[Candidate], iteratio
 )
 @click.option("--iterations", default=10, show_default=True, help="Most iterations of NNCF's accuracy control.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Number of threads.")
-@click.option(
-    "--memory", metavar="SIZE", help="Data of the process, such as 20G; a candidate that needs more fails [all]."
-)
+@click.option("--memory", metavar="SIZE", help="Most data of the process, such as 20G; beyond it a candidate fails.")
 @click.option("--trials", type=click.Path(path_type=Path), help="Folder with the question and trials of a search.")
 @click.option("--records", type=click.Path(path_type=Path), default=FOLDER, help="Folder of the records.")
 def main(

@@ -301,11 +301,12 @@ class SessionPool:
                 self.expect(graph, shape)
 
     def forget(self, graph: str, shape: tuple[int, ...]) -> None:
-        """Release a graph that was expected for one case, which failed before its network."""
+        """Release a graph that was expected for one case, which failed before its network.
+
+        The compilation goes on, because the thread of another case may wait for it.
+        """
         with self._lock:
-            coming = self._coming.pop((graph, shape), None)
-        if coming is not None:
-            coming.cancel()
+            self._coming.pop((graph, shape), None)
 
     def ready(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
         """Return a compiled graph; compile it if needed."""

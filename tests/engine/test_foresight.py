@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -141,3 +142,21 @@ class TestOpenVino:
         pool.forget("tiny", (1, 1, 8, 8, 8))
         assert not pool._coming
         assert set(pool._ready) == kept
+
+    def test_a_head_that_fails_takes_no_graph_from_another_that_waits_for_it(self, segmenter, monkeypatch):
+        pool, shape = segmenter._sessions["tiny"]._pool, (1, 1, 8, 8, 8)
+        compile_one, may_go_on = pool._compiler.compile, Event()
+
+        def waiting(*graph_and_shape):
+            assert may_go_on.wait(60)
+            return compile_one(*graph_and_shape)
+
+        monkeypatch.setattr(pool._compiler, "compile", waiting)
+        workers = pool._worker._max_workers
+        for side in range(12, 12 + workers):  # so that the graph is not begun yet
+            pool.foresee("tiny", (1, 1, side, 8, 8))
+        pool.foresee("tiny", shape)
+        waited_for = pool.expect("tiny", shape)
+        pool.forget("tiny", shape)
+        may_go_on.set()
+        assert waited_for.result(60).compiled is not None

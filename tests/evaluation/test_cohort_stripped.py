@@ -73,5 +73,7 @@ def test_a_search_says_it_before_the_first_trial(package: ModelPackage, cohort: 
 def test_an_evaluation_states_it_once_per_case_and_among_its_limits(package: ModelPackage, cohort: Cohort):
     found = evaluate(package, cohort)
     assert WORDS in found.limits
-    flagged = {case.case: [flag.kind for flag in case.flags].count(FlagKind.STRIPPED) for case in found.without_reference}
+    flagged = {
+        case.case: [flag.kind for flag in case.flags].count(FlagKind.STRIPPED) for case in found.without_reference
+    }
     assert flagged == {1: 0, 2: 1}
