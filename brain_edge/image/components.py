@@ -1,10 +1,12 @@
-"""Connected components and holes of a mask. Only this module imports cc3d and fill_voids."""
+"""Connected components and holes of a mask, found in the box around it. Only here, cc3d and fill_voids are imported."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from brain_edge.image.box import bounding_slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,24 +29,39 @@ def components(labels: NDArray[Any], connectivity: Connectivity = 26) -> tuple[N
     """
     import cc3d
 
-    numbers, count = cc3d.connected_components(_thick(labels), connectivity=connectivity, return_N=True)
-    return _cut(numbers, labels.shape), int(count)
+    box = bounding_slices(labels)
+    if box is None:
+        return np.zeros(labels.shape, dtype=np.uint8), 0
+    inside = labels[box]
+    found, count = cc3d.connected_components(_thick(inside), connectivity=connectivity, return_N=True)
+    numbers = np.zeros(labels.shape, dtype=found.dtype)
+    numbers[box] = _cut(found, inside.shape)
+    return numbers, int(count)
 
 
 def largest(mask: NDArray[np.bool_], connectivity: Connectivity = 26) -> NDArray[np.bool_]:
     """Return the largest connected component of a mask (I, J, K); an empty mask stays empty."""
     import cc3d
 
-    return _cut(cc3d.largest_k(_thick(mask), k=1, connectivity=connectivity), mask.shape) > 0
+    kept = np.zeros(mask.shape, dtype=bool)
+    box = bounding_slices(mask)
+    if box is not None:
+        inside = mask[box]
+        kept[box] = _cut(cc3d.largest_k(_thick(inside), k=1, connectivity=connectivity), inside.shape) > 0
+    return kept
 
 
 def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a mask (I, J, K) or (I, J) with the background that it encloses filled."""
     import fill_voids
 
-    # fill_voids 2.1 also fills a pocket that opens only at an image edge, where two faces meet
-    filled = fill_voids.fill(np.pad(mask, 1))
-    return np.asarray(filled, dtype=bool)[(slice(1, -1),) * mask.ndim]
+    filled = np.array(mask, dtype=bool)
+    box = bounding_slices(mask)
+    if box is not None:
+        # fill_voids 2.1 also fills a pocket that opens only at an edge of the box, where two faces meet
+        whole = fill_voids.fill(np.pad(mask[box], 1))
+        filled[box] = whole[(slice(1, -1),) * mask.ndim]
+    return filled
 
 
 def _thick(labels: NDArray[Any]) -> NDArray[Any]:

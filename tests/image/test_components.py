@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brain_edge.image.components import components, largest
+from brain_edge.image.components import components, largest, without_holes
 
 STRUCTURES: dict[Literal[6, 18, 26], int] = {6: 1, 18: 2, 26: 3}
 
@@ -33,3 +33,23 @@ def test_count_and_places_are_those_of_scipy(shape: tuple[int, int, int], connec
 
 def test_three_voxels_of_which_the_middle_one_is_background_are_two_components():
     assert components(np.array([[[1, 0, 1]]], dtype=np.uint8))[1] == 2
+
+
+@pytest.mark.parametrize("shape", [(7, 6, 5), (6, 7)], ids=str)
+@pytest.mark.parametrize("corner", [0, 3])
+def test_holes_are_those_of_scipy_wherever_the_mask_lies(shape: tuple[int, ...], corner: int):
+    generator = np.random.default_rng(1)
+    whole = np.zeros([side + 3 for side in shape], dtype=bool)
+    place = tuple(slice(corner, corner + side) for side in shape)
+    for share in (0.5, 0.7, 0.9):
+        whole[place] = generator.random(shape) < share
+        given = whole.copy()
+        np.testing.assert_array_equal(without_holes(whole), ndimage.binary_fill_holes(whole))
+        np.testing.assert_array_equal(whole, given)
+
+
+def test_an_empty_mask_has_no_component_and_no_hole():
+    empty = np.zeros((4, 5, 6), dtype=bool)
+    numbers, count = components(empty)
+    assert (count, numbers.any(), largest(empty).any(), without_holes(empty).any()) == (0, False, False, False)
+    assert numbers.shape == empty.shape

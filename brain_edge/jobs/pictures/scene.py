@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from brain_edge.image.box import bounding_box
 from brain_edge.image.geometry import AXIS_PAIRS, axis_moves
-from brain_edge.spec.steps.crop import bounding_box
 from brain_edge.spec.steps.moves import reorder, take_box
 
 if TYPE_CHECKING:

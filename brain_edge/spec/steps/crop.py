@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import ImplausibleError, InputError
+from brain_edge.image.box import bounding_box
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec.steps.grid import Axis, Placement, Side, boxed, placed_box, resized
 from brain_edge.spec.steps.intensity import Region, inside
@@ -17,7 +18,7 @@ from brain_edge.spec.steps.step import GridStep, StageName
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Box, Geometry, Shape
-    from brain_edge.spec.steps.frame import Array, Frame
+    from brain_edge.spec.steps.frame import Frame
 
 
 class WhenEmpty(StrEnum):
@@ -138,17 +139,6 @@ class CropOrPadInPlane(GridStep, frozen=True):
 
     def _box(self, shape: Shape) -> Box:
         return placed_box(shape, _in_plane(self.axis, self.shape, shape), self.placement)
-
-
-def bounding_box(mask: Array) -> Box | None:
-    """Return the smallest box around the true voxels (I, J, K), or None if there are none."""
-    spans = []
-    for axis in range(3):
-        planes = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if planes.size == 0:
-            return None
-        spans.append((int(planes[0]), int(planes[-1]) + 1))
-    return (spans[0], spans[1], spans[2])
 
 
 def _in_plane(axis: int, plane: tuple[int, int], sides: Shape) -> Shape:
