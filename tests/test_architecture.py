@@ -34,7 +34,6 @@ HEAVY = {
         "dask": "cluster.dask",
         "distributed": "cluster.dask",
         "filelock": "machine.file_lock",
-        "fill_voids": "image.components",
         "fsspec": "cluster.store",
         "highdicom": "io.dicom.library",
         "isal": "io.nifti",
@@ -57,7 +56,7 @@ HEAVY = {
         "onnx": "weights.onnx_graph weights.onnx_norms",
         "onnxruntime": "weights.onnx_graph",
         "yaml": "folders.reading",
-        **dict.fromkeys(("cc3d", "fill_voids", "highdicom", "isal", "nibabel", "openvino", "pydicom"), ""),
+        **dict.fromkeys(("cc3d", "highdicom", "isal", "nibabel", "openvino", "pydicom"), ""),
     },
 }
 """The one module of each package that imports a library which is heavy, optional or of the build side.

@@ -42,8 +42,6 @@ RUNTIME = {
     "brain_edge",
     "cc3d",
     "click",
-    "fastremap",  # of fill_voids
-    "fill_voids",
     "isal",
     "msgspec",
     "numpy",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import fill_voids
 import numpy as np
 import pytest
 from hypothesis import given
@@ -136,11 +135,10 @@ class TestFillHoles:
         np.testing.assert_array_equal(result > 0, ndimage.binary_fill_holes(found))
 
     def test_a_pocket_that_opens_at_an_edge_of_the_image_is_no_hole(self):
-        """fill_voids alone fills it: it does not start from the edges, where two faces meet."""
+        """The mask touches every face of its box, and the pocket reaches only the edge where two faces meet."""
         pocket = np.zeros((2, 2, 3), dtype=np.uint8)
         for voxel in ((0, 0, 0), (0, 0, 2), (0, 1, 1), (1, 0, 1)):
             pocket[voxel] = 1
-        assert fill_voids.fill(pocket > 0)[0, 0, 1], "fill_voids has mended this: the padding can go"
         np.testing.assert_array_equal(FillHoles().apply(framed(pocket[np.newaxis])).voxels[0], pocket)
 
     @pytest.mark.parametrize("axis", PLANES)

@@ -95,8 +95,8 @@ def tested_versions() -> dict[str, str]:
 def parse_pins(text: str) -> dict[str, str]:
     """Parse the lines `name==version` of a constraints file, without comments.
 
-    >>> parse_pins("fill_voids==2.1.2  # holes")
-    {'fill-voids': '2.1.2'}
+    >>> parse_pins("prompt_toolkit==3.0.52  # prompts")
+    {'prompt-toolkit': '3.0.52'}
     """
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     pairs = (line.partition("==") for line in lines if line)
