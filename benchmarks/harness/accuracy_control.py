@@ -64,6 +64,11 @@ def controlled(model: Any, inputs: Sequence[Path], held_out: HeldOut, control: C
     """
     nncf = import_nncf()
     nncf.set_log_level(logging.ERROR)
+    open_shape, model = model.inputs[0].partial_shape, model.clone()
+    shapes = {batch.shape for batch in load_inputs([*inputs, *held_out.files])}
+    if len(shapes) == 1:
+        # with open sides, OpenVINO keeps every intermediate result
+        model.reshape(list(*shapes))
     wanted: dict[Path, Any] = {}
 
     def validate(compiled: Any, files: Iterable[Path]) -> tuple[float, list[float]]:
@@ -77,7 +82,7 @@ def controlled(model: Any, inputs: Sequence[Path], held_out: HeldOut, control: C
     # NNCF draws its progress on stdout, which belongs to the results
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            return nncf.quantize_with_accuracy_control(
+            made = nncf.quantize_with_accuracy_control(
                 model,
                 nncf.Dataset(list(inputs), lambda path: next(load_inputs([path]))),
                 nncf.Dataset(list(held_out.files)),
@@ -91,3 +96,5 @@ def controlled(model: Any, inputs: Sequence[Path], held_out: HeldOut, control: C
             )
         except Exception as error:  # of NNCF, of OpenVINO within it
             raise CrashError(f"NNCF's accuracy control failed: {type(error).__name__}: {error}") from error
+    made.reshape(open_shape)
+    return made
