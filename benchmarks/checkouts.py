@@ -70,7 +70,7 @@ def main(before: tuple[Path, Path], after: tuple[Path, Path], head: Path, thread
 
 def _contender(name: str, checkout: Path, package: Path, head: Path, mask: Path, threads: int) -> Contender:
     """`brain-edge run` of a checkout, whatever is installed."""
-    program = "import sys; from brain_edge.cli import main; sys.argv[0] = 'brain-edge'; sys.exit(main())"
+    program = "import runpy; runpy.run_module('brain_edge', run_name='__main__', alter_sys=True)"
     words = ["run", str(package.resolve()), str(head.resolve()), "-o", str(mask), "--threads", str(threads)]
     paths = os.pathsep.join(str(checkout.resolve() / part) for part in (".", "conversion"))
     return Contender(

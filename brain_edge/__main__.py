@@ -1,6 +1,6 @@
 """`python -m brain_edge` is the same program as `brain-edge`."""
 
-from brain_edge.cli import main
+from brain_edge.cli import command_line
 
 if __name__ == "__main__":
-    main()
+    command_line()

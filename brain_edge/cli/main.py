@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from brain_edge import __version__
 from brain_edge.cli.failure import DEBUG, exit_code, say, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PROGRAM: Final = "brain-edge"
 
@@ -113,6 +114,32 @@ def main() -> NoReturn:
         show_hint(error)
         sys.exit(exit_code(error))
     sys.exit(0)
+
+
+def command_line() -> NoReturn:
+    """Run the program as a process of its own, which ends at once: what `brain-edge` and `python -m brain_edge` call.
+
+    The system frees the memory of a process as a whole. Python and OpenVINO would first free it object by object.
+    """
+    code: list[int] = []
+    atexit.register(_end, code)  # registered first, and so called last
+    try:
+        main()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            code.append(ended.code)
+        raise
+
+
+def _end(code: Sequence[int]) -> None:
+    """End the process with its code, if it is known and everything is written; otherwise Python ends the process."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # Python tries again, and reports it with an exit code of its own
+        return
+    if code:
+        os._exit(code[0])
 
 
 def show_hint(error: BaseException) -> None:
