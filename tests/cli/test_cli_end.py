@@ -39,6 +39,15 @@ program.main = main
 """
 
 
+KEPT = """
+import importlib, sys
+def main():
+    print("words that are written at the end")
+    sys.exit(0)
+importlib.import_module("brain_edge.cli.main").main = main
+"""
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(("--version",), 0), (("run", "no such package"), 2)])
 def test_the_code_and_the_words_are_those_of_the_program(arguments, code):
     done = ended(*arguments)
@@ -60,9 +69,10 @@ def test_who_waits_for_the_end_of_the_process_is_told():
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 def test_words_that_cannot_be_written_are_no_success():
+    assert ended(code=KEPT).stdout == "words that are written at the end\n"
     with FULL.open("w") as full:
-        done = ended("--version", stdout=full.fileno())
-    assert done.returncode != 0
+        assert ended(code=KEPT, stdout=full.fileno()).returncode == 120  # Python's own
+        assert ended("--version", stdout=full.fileno()).returncode != 0
 
 
 def test_a_mask_is_whole_when_the_process_has_ended(tmp_path):
