@@ -17,9 +17,8 @@ def ended(*arguments: object, code: str = "", stdout: int = subprocess.PIPE) -> 
     """What a process of the program leaves, `code` being run before it."""
     start = f"import runpy, sys\n{code}\nrunpy.run_module('brain_edge', run_name='__main__', alter_sys=True)"
     command = [sys.executable, "-c", start, *map(str, arguments)]
-    return subprocess.run(
-        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=child_environment(), check=False
-    )
+    buffered = child_environment() | {"PYTHONUNBUFFERED": ""}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered, check=False)
 
 
 LATE = """
