@@ -147,6 +147,7 @@ class Bench:
         work: folder of this network.
         inputs: split -> graph -> `.npy` files of its inputs.
         trials: trials of a search, by setting, with the folder of each.
+        memory_bytes: most data of the process; None for any.
     """
 
     package: ModelPackage
@@ -155,6 +156,7 @@ class Bench:
     work: Path
     inputs: Mapping[Split, Mapping[str, Sequence[Path]]]
     trials: Mapping[Setting, tuple[Entry[Trial], Path]]
+    memory_bytes: int | None = None
 
     @property
     def masks(self) -> Path:
@@ -275,6 +277,7 @@ def run(bench: Bench, method: Method, chosen_from: Sequence[Candidate], iteratio
         with_mask=sum(case.has_reference for case in cohort.cases(Split.TEST)),
         max_dice_drop=BUDGET.max_dice_drop,
         iterations=iterations if method is Method.CONTROL else 0,
+        memory_bytes=bench.memory_bytes,
         tried=tuple(tried.values()),
         chosen="" if best is None else best.title,
         test=None if best is None else bench.figures(best, Split.TEST),
@@ -319,6 +322,7 @@ def main(
     ]
     with TemporaryDirectory() as scratch, data_bound(bound_bytes):
         bench = prepared(opened, heads, place, Path(scratch), RuntimeOptions(threads=threads, as_they_are=True))
+        bench = replace(bench, memory_bytes=bound_bytes)
         if trials is not None:
             bench = replace(bench, trials=trials_of(trials, bench))
         possible = candidates(opened, iterations)

@@ -67,7 +67,9 @@ def _row(record: MethodRecord) -> tuple[str, ...]:
     """Return the row of a record; reasons stand in the place of the best candidate."""
     start = (f"`{record.network}`", TITLES[record.method], str(len(record.tried)))
     if record.test is None:
-        why = record.note or "; ".join(each.problem for each in record.tried)
+        why = record.note or "; ".join(" ".join(each.problem.split()) for each in record.tried)
+        if record.memory_bytes is not None and not record.note:
+            why += f" (the process was allowed {record.memory_bytes / 2**30:.0f} GiB of data)"
         return (*start, why, "", "", "")
     basis = f"masks, {record.with_mask} of {record.heads['test']} heads" if record.test.by_reference else "FP32"
     return (*start, record.chosen, f"{record.test.worst_case_drop:z.4f}", f"{record.test.excess:z.2f}", basis)

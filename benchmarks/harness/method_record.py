@@ -86,6 +86,7 @@ class MethodRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         with_mask: number of the test heads that have a reference mask.
         max_dice_drop: the budget.
         iterations: largest number of groups of layers that NNCF's accuracy control may set back to float.
+        memory_bytes: most data of the process in bytes; None for any.
         tried: candidates, in their order.
         chosen: title of the one that is best on the validation heads; empty if there is none.
         test: its figures on the test heads; None if there is none.
@@ -111,6 +112,7 @@ class MethodRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     chosen: str = ""
     test: Figures | None = None
     note: str = ""
+    memory_bytes: int | None = None
 
     @property
     def minutes(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from benchmarks.harness.cell_record import Commit
@@ -93,3 +94,10 @@ def test_a_record_is_never_overwritten(tmp_path: Path):
     write_method(RECORDS[0], tmp_path)
     with pytest.raises(FileExistsError):
         write_method(RECORDS[0], tmp_path)
+
+
+def test_a_reason_of_several_lines_stays_in_its_cell():
+    told = Tried(title="control", cpu_s=6.0, problem="failed:\nException from a file\nno room\n\n")
+    limited = msgspec.structs.replace(record("wide", Method.CONTROL, None, (told,)), memory_bytes=20 * 2**30)
+    _, details, _ = method_tables([limited], ())
+    assert "| failed: Exception from a file no room (the process was allowed 20 GiB of data) |" in details

@@ -118,6 +118,7 @@ def test_a_candidate_that_needs_too_much_memory_leaves_a_record_with_the_reason(
     (record,) = read_methods(tmp_path / "records")
     assert record.tried[0].problem == "the memory of the process did not suffice"
     assert record.chosen == LADDER[1].title
+    assert record.memory_bytes == 8 * 2**30
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the data of a process")
