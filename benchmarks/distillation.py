@@ -26,8 +26,8 @@ from brain_edge.runtime.session import compile_properties
 from brain_edge_conversion.budget.capture import capture_inputs, load_inputs
 from brain_edge_conversion.distilling.distil import distil
 from brain_edge_conversion.distilling.lesson import Lesson, Schedule
-from brain_edge_conversion.distilling.targets import decided, disagreement, target_of
 from brain_edge_conversion.mending.site import Graphs
+from brain_edge_conversion.mending.targets import decided, disagreement, target_of
 from brain_edge_conversion.mending.watching import port_of, watched
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.package import ModelPackage
-    from brain_edge_conversion.distilling.targets import Target
+    from brain_edge_conversion.mending.targets import Target
 
 SPLITS = (Split.CALIBRATION, Split.VALIDATION, Split.TEST)
 

@@ -59,7 +59,7 @@ from brain_edge_conversion.budget.coverage import int8_share
 from brain_edge_conversion.budget.isa import VARIABLE, make_job, measure_under
 from brain_edge_conversion.budget.measure import write_baseline
 from brain_edge_conversion.budget.work_folder import QUESTION
-from brain_edge_conversion.distilling.targets import target_of
+from brain_edge_conversion.mending.targets import target_of
 from brain_edge_conversion.quantize.graphs import GraphMaker, Tuition
 from brain_edge_conversion.quantize.ladder import LADDER, BiasCorrection, Preset, Setting, Weights
 from brain_edge_conversion.quantize.networks import quantise

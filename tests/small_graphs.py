@@ -53,6 +53,18 @@ def mixture() -> Any:
     return Model([convolution(both, numbers(5, 2, 8, 1, 1, 1), numbers(6, 2), "head")], [image], "mixture")
 
 
+def decided_by_far_values() -> Any:
+    """Three convolutions to two logits, of which one is in the hundreds where the image is bright."""
+    image = ops.parameter(PartialShape([1, 1, -1, -1, -1]), Type.f32, name="image")
+    first, second, head = numbers(0, 6, 1, 3, 3, 3), numbers(1, 6, 6, 3, 3, 3), numbers(2, 2, 6, 1, 1, 1)
+    first[0], second[0], head[:, 0] = 0, 0, 0
+    # channel 0 is the image, then what of it is above 0.75, then a part of the first logit
+    first[0, 0, 1, 1, 1], second[0, 0, 1, 1, 1], head[0, 0] = 1, 2000, 1
+    node = ops.relu(convolution(image, first, np.zeros(6, np.float32), "first"))
+    node = ops.relu(convolution(node, second, np.array([-1500, 0, 0, 0, 0, 0], np.float32), "second"))
+    return Model([convolution(node, head, np.array([-0.2, 0.2], np.float32), "head")], [image], "far")
+
+
 def image(seed: int = 0, side: int = 16) -> np.ndarray:
     """A smooth image (1, 1, side, side, side) between 0 and 1."""
     places = np.meshgrid(*[np.linspace(0, 3, side)] * 3, indexing="ij")

@@ -11,14 +11,14 @@ import numpy as np
 
 from brain_edge.bench.child import CrashError
 from brain_edge_conversion.budget.capture import load_inputs
-from brain_edge_conversion.distilling.targets import decided, disagreement
+from brain_edge_conversion.mending.targets import decided, disagreement
 from brain_edge_conversion.quantize.networks import import_nncf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from brain_edge_conversion.distilling.targets import Target
+    from brain_edge_conversion.mending.targets import Target
     from brain_edge_conversion.quantize.ladder import Preset
 
 

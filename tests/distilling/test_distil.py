@@ -15,9 +15,9 @@ from brain_edge_conversion.distilling import distil as module
 from brain_edge_conversion.distilling.distil import distil, loss_of
 from brain_edge_conversion.distilling.lesson import Schedule
 from brain_edge_conversion.distilling.student import Student, interpreter_of
-from brain_edge_conversion.distilling.targets import Meaning, Target, decided, disagreement
-from brain_edge_conversion.mending.blame import relative
 from brain_edge_conversion.mending.layers import int8_layers
+from brain_edge_conversion.mending.relative import relative
+from brain_edge_conversion.mending.targets import Meaning, Target, decided, disagreement
 from brain_edge_conversion.mending.watching import port_of, watched
 
 if TYPE_CHECKING:

@@ -9,7 +9,16 @@ import pytest
 from openvino import Core, Model
 from openvino import opset13 as ops
 
-from brain_edge_conversion.mending.windows import as_rows, from_rows, layout_of, outputs_at, places, windows_at
+from brain_edge_conversion.mending.windows import (
+    Patches,
+    as_rows,
+    from_rows,
+    in_groups,
+    layout_of,
+    places,
+    places_read,
+    windows_at,
+)
 
 RANDOM = np.random.default_rng(0)
 
@@ -73,7 +82,13 @@ def assert_reproduced(node: Any, parameter: Any, values: np.ndarray) -> None:
     weights = node.input_value(1).get_node().data
     rows = as_rows(weights, layout)
     assert np.array_equal(from_rows(rows, layout), weights)
-    sides = places(output, layout)
+    sides = places(output.shape, layout)
     positions = np.arange(np.prod(sides))
-    product = windows_at(values, sides, layout, positions) @ np.swapaxes(rows, 1, 2)
-    np.testing.assert_allclose(product, outputs_at(output, layout, positions), rtol=1e-4, atol=1e-4)
+    channels_last = values if layout.is_product else np.moveaxis(values, 1, -1)
+    extent = () if layout.is_product else values.shape[2:]
+    read = places_read(positions, sides, extent, layout)
+    patches = Patches(read, channels_last.reshape(-1, channels_last.shape[-1])[read], extent)
+    product = windows_at(patches, sides, layout, positions) @ np.swapaxes(rows, 1, 2)
+    flat = output if layout.is_product else np.moveaxis(output, 1, -1)
+    wanted = in_groups(flat.reshape(-1, flat.shape[-1]), layout)
+    np.testing.assert_allclose(product, wanted, rtol=1e-4, atol=1e-4)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from small_graphs import chain, image, mixture, operations_of
+from small_graphs import chain, decided_by_far_values, image, mixture, operations_of
 
 from brain_edge_conversion.mending import site
-from brain_edge_conversion.mending.blame import blame, relative
+from brain_edge_conversion.mending.blame import blame
 from brain_edge_conversion.mending.layers import Int8Layer, Quantiser, int8_layers
 from brain_edge_conversion.mending.reconstruct import reconstruct
+from brain_edge_conversion.mending.relative import relative
 from brain_edge_conversion.mending.site import Graphs
+from brain_edge_conversion.mending.targets import IMAGE, Meaning, Target, decided
 from brain_edge_conversion.mending.watching import port_of, watched
 from brain_edge_conversion.quantize.ladder import MENDED, BiasCorrection, Overflow, Setting, Weights
 from brain_edge_conversion.quantize.networks import quantise
@@ -104,6 +106,25 @@ def test_a_fit_that_is_no_nearer_at_other_positions_is_dropped(
     assert dropped
     weights = [{layer.name: layer.state()[0][0].tobytes() for layer in int8_layers(each)} for each in (plain, again)]
     assert {name for name in weights[0] if weights[0][name] == weights[1][name]} >= dropped
+
+
+@pytest.mark.parametrize("meaning", [Meaning.CLASSES, Meaning.REGIONS])
+def test_the_layer_that_decides_keeps_its_levels_for_close_labels(meaning: Meaning, tmp_path: Path):
+    """A channel of the head's input is in the hundreds where the image is bright, and the label certain."""
+    model = decided_by_far_values()
+    plain = quantised(model, tmp_path)
+    target = Target(meaning)
+    others = [image(seed) for seed in (7, 8, 9)]
+    wanted = [decided(each, target) for each in outputs(model, *others)]
+    apart = {}
+    for name, given in {"plain": None, "by outputs": IMAGE, "by decisions": target}.items():
+        mended = plain.clone()
+        if given is not None:
+            reconstruct(Graphs(mended, model, FIT_ON, F32, given), 0, lambda _line: None)
+        found = [decided(each, target) for each in outputs(mended, *others)]
+        apart[name] = float(np.mean([np.mean(got != want) for got, want in zip(found, wanted, strict=True)]))
+    assert apart["by decisions"] < apart["by outputs"] / 2
+    assert apart["by decisions"] < apart["plain"] / 2
 
 
 def test_images_without_contrast_leave_a_graph_that_can_be_run(tmp_path: Path):

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from brain_edge_conversion.mending.rounding import Moments, Rounded, fitted, moments, rounded
+from brain_edge_conversion.mending.rounding import Moments, Part, Rounded, fitted, moments, rounded
 
 MOST = 127
 
 
 def moments_of(inputs: np.ndarray, outputs: np.ndarray, *, has_bias: bool = True) -> Moments:
-    (found,) = moments([(inputs[np.newaxis], outputs[np.newaxis])], has_bias=has_bias)
+    part = Part(inputs[np.newaxis], outputs[np.newaxis], np.ones((1, len(inputs), 1)))
+    (found,) = moments([part], has_bias=has_bias)
     return found
 
 
@@ -80,3 +81,18 @@ def test_without_a_bias_the_mean_counts_and_none_is_added():
     found = rounded(fitted(weights, seen), seen, MOST)
     assert np.array_equal(found.biases, np.zeros(2))
     assert outputs_of(inputs, found) == pytest.approx(inputs @ weights.T, abs=0.1)
+
+
+def test_a_position_of_weight_two_counts_as_two_positions():
+    random = np.random.default_rng(4)
+    inputs, outputs = random.normal(size=(2, 50, 4)), random.normal(size=(2, 50, 3))
+    weights = random.integers(1, 4, size=(2, 50, 1)).astype(np.float64)
+    parts = [
+        Part(inputs[:, :20], outputs[:, :20], weights[:, :20]),
+        Part(inputs[:, 20:], outputs[:, 20:], weights[:, 20:]),
+    ]
+    for group, found in enumerate(moments(parts, has_bias=True)):
+        repeated = np.repeat(np.arange(50), weights[group, :, 0].astype(int))
+        wanted = moments_of(inputs[group][repeated], outputs[group][repeated])
+        for name in ("inputs", "cross", "mean_inputs", "mean_outputs"):
+            np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-12)

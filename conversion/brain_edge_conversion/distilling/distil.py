@@ -19,7 +19,7 @@ from torch.nn import functional
 from brain_edge_conversion.distilling.crops import Crop, crop_at, crop_shape
 from brain_edge_conversion.distilling.progress import Progress, digest_of, load_progress, save_progress
 from brain_edge_conversion.distilling.student import Interpreter, Student, interpreter_of
-from brain_edge_conversion.distilling.targets import Meaning, Target, decided, disagreement
+from brain_edge_conversion.mending.targets import Meaning, Target, decided, disagreement
 from brain_edge_conversion.mending.watching import port_of, watched
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import FloatArray
     from brain_edge_conversion.distilling.lesson import Lesson
-    from brain_edge_conversion.distilling.targets import Decision
+    from brain_edge_conversion.mending.targets import Decision
 
 RATE: Final = 0.1
 """Rate of the first step; a step changes no weight by more than about this share of its unit."""

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from brain_edge_conversion.distilling.targets import Target
     from brain_edge_conversion.mending.site import Graphs
+    from brain_edge_conversion.mending.targets import Target
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from brain_edge.bench.operations import value_of
 from brain_edge.runtime.library import operations
 from brain_edge.spec import Value
 from brain_edge_conversion.mending.layers import Quantiser, end_of, int8_layers
+from brain_edge_conversion.mending.relative import relative
 from brain_edge_conversion.mending.watching import port_of, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from brain_edge.image.volume import FloatArray
     from brain_edge_conversion.mending.layers import Int8Layer
@@ -76,14 +77,6 @@ def blame(name: str, graphs: Graphs) -> GraphBlame:
     got = _outputs(graphs, graphs.quantised)
     layers = tuple(_blame(layer, graphs, wanted) for layer in int8_layers(graphs.quantised))
     return GraphBlame(graph=name, error=relative(got, wanted), changed=_changed(got, wanted), layers=layers)
-
-
-def relative(got: Iterable[FloatArray], wanted: Sequence[FloatArray]) -> float:
-    """Return the root mean square of an error as a share of that of the wanted values; 0 if those are all zero."""
-    pairs = list(zip(got, wanted, strict=True))
-    power = sum(float(np.sum(np.square(want, dtype=np.float64))) for _, want in pairs)
-    error = sum(float(np.sum(np.square(have - want, dtype=np.float64))) for have, want in pairs)
-    return float(np.sqrt(error / power)) if power > 0 else 0.0
 
 
 def _blame(layer: Int8Layer, graphs: Graphs, wanted: Sequence[FloatArray]) -> Blame:

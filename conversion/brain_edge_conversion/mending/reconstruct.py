@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge_conversion.mending.layers import int8_layers, own_quantiser
-from brain_edge_conversion.mending.rounding import fitted, moments, rounded
-from brain_edge_conversion.mending.site import Stream, site_of, targets_of
+from brain_edge_conversion.mending.rounding import Part, fitted, moments, rounded
+from brain_edge_conversion.mending.site import Stream, goals_of, site_of
 from brain_edge_conversion.mending.windows import from_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from brain_edge.image.volume import FloatArray
     from brain_edge_conversion.mending.layers import Int8Layer, Quantiser
     from brain_edge_conversion.mending.rounding import Matrix
     from brain_edge_conversion.mending.site import Graphs, Site
 
-SHARES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+SHARES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
 """Shares of an input's range that are tried."""
 
 
@@ -34,7 +34,7 @@ class FitRecord:
 
     Attributes:
         layer: name of the layer.
-        before, after: relative error of the layer's output, fed by the fitted layers before it.
+        before, after: error of the layer's output by its yardstick, fed by the fitted layers before it.
     """
 
     layer: str
@@ -51,14 +51,14 @@ def reconstruct(graphs: Graphs, seed: int, report: Callable[[str], None]) -> tup
         report: function that receives progress lines.
     """
     layers = int8_layers(graphs.quantised)
-    targets = targets_of(layers, graphs, seed)
+    goals = goals_of(layers, graphs, seed)
     seen: set[str] = set()
     records = []
     for number, layer in enumerate(layers, start=1):
-        if layer.name in targets:
-            site = site_of(layer, targets.pop(layer.name), graphs)
+        if layer.name in goals:
+            site = site_of(layer, goals.pop(layer.name), graphs)
             record = _fit(site, graphs, narrows=_is_first_reader(layer, seen))
-            report(f"layer {number} of {len(layers)}: relative error {record.before:.4f}, fitted {record.after:.4f}")
+            report(f"layer {number} of {len(layers)}: error {record.before:.4f}, fitted {record.after:.4f}")
             records.append(record)
     return tuple(records)
 
@@ -79,16 +79,14 @@ def _fit(site: Site, graphs: Graphs, *, narrows: bool) -> FitRecord:
     if narrows and quantiser is not None:
         layer.set_quantiser(_narrowed(site, quantiser))
     _set_weights(site)
-    outputs = site.outputs_now(graphs)
-    before, after = site.lacking(site.outputs, Stream.CHECK), site.lacking(outputs, Stream.CHECK)
-    biases = layer.biases
+    yardstick, wanted, outputs = site.goal.yardstick, site.goal.wanted(Stream.CHECK), site.outputs_now(graphs)
+    biases, after = layer.biases, outputs[Stream.CHECK]
     if biases is not None:
-        # sums that saturate on this CPU shift the mean, and the bias takes that back
-        shift = site.lacking(outputs, Stream.FIT).mean(axis=1, keepdims=True)
+        # sums that saturate on this CPU shift the outputs, and the bias takes that back
+        shift = yardstick.shift(site.goal.wanted(Stream.FIT) - outputs[Stream.FIT])
         layer.set_biases(biases + shift.reshape(-1))
-        after = after - shift
-    spread = max(site.target.spread(Stream.CHECK), float(np.finfo(np.float32).tiny))
-    errors = [float(np.sqrt(np.mean(each**2))) / spread for each in (before, after)]
+        after = after + shift
+    errors = [yardstick.error(each, wanted) for each in (site.outputs, after)]
     if errors[1] >= errors[0]:
         layer.restore(old)
     return FitRecord(layer.name, errors[0], min(errors))
@@ -101,17 +99,30 @@ def _narrowed(site: Site, current: Quantiser) -> Quantiser:
 
 
 def _loss(site: Site, quantiser: Quantiser) -> float:
-    """Return the squared error of the trained weights behind a quantiser, without the mean of each output."""
-    rows = np.swapaxes(site.target.trained, 1, 2)
-    errors = [wanted - inputs @ rows for inputs, wanted in site.parts(Stream.RANGE, quantiser)]
-    return float(np.concatenate(errors, axis=1).var(axis=1).sum())
+    """Return the error of the trained weights behind a quantiser, with the biases that suit it."""
+    got = [inputs @ np.swapaxes(site.goal.trained, 1, 2) for inputs, _ in site.parts(Stream.RANGE, quantiser)]
+    return site.goal.yardstick.loss(np.concatenate(got, axis=1), site.goal.wanted(Stream.RANGE))
+
+
+def _weighed(site: Site) -> Iterator[Part]:
+    """Yield the values of the fit, with the weight of each position."""
+    rows, quantiser, yardstick = np.swapaxes(site.goal.trained, 1, 2), site.layer.quantiser, site.goal.yardstick
+    if not yardstick.weighs:
+        for inputs, wanted in site.parts(Stream.FIT, quantiser):
+            yield Part(inputs, wanted, np.ones((*wanted.shape[:2], 1), np.float32))
+        return
+    errors = [wanted - inputs @ rows for inputs, wanted in site.parts(Stream.FIT, quantiser)]
+    weights = yardstick.weights(np.concatenate(errors, axis=1))
+    ends = np.cumsum([each.shape[1] for each in errors])[:-1]
+    for (inputs, wanted), each in zip(site.parts(Stream.FIT, quantiser), np.split(weights, ends, axis=1), strict=True):
+        yield Part(inputs, wanted, each)
 
 
 def _set_weights(site: Site) -> None:
     """Fit integers, steps and biases of a layer to the float outputs at the positions of the fit."""
     layer, most = site.layer, site.layer.most
-    groups = moments(site.parts(Stream.FIT, layer.quantiser), has_bias=site.has_bias)
-    trained = site.target.trained.astype(np.float64)
+    groups = moments(_weighed(site), has_bias=site.has_bias)
+    trained = site.goal.trained.astype(np.float64)
     found = [rounded(fitted(rows, seen), seen, most) for rows, seen in zip(trained, groups, strict=True)]
     integers = np.stack([each.integers for each in found])
     steps = np.broadcast_to(np.stack([each.steps for each in found])[..., np.newaxis], integers.shape)
@@ -120,4 +131,4 @@ def _set_weights(site: Site) -> None:
 
 
 def _as_weights(rows: Matrix, site: Site) -> FloatArray:
-    return from_rows(np.asarray(rows, np.float32), site.target.layout)
+    return from_rows(np.asarray(rows, np.float32), site.goal.layout)

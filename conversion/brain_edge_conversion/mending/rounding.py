@@ -9,7 +9,7 @@ Hassibi and Stork, "Optimal Brain Surgeon", 1993). Last, single integers change 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from brain_edge.image.volume import FloatArray
-
+    Floats = NDArray[np.floating[Any]]
     Matrix = NDArray[np.float64]
 
 RIDGE: Final = 1e-3
@@ -30,6 +29,17 @@ SWEEPS: Final = 4
 """Number of times that each integer may change after rounding."""
 LEAST: Final = 1e-12
 """Step of weights that are all zero."""
+
+
+class Part(NamedTuple):
+    """Values of one layer at some positions."""
+
+    inputs: Floats
+    """Inputs of the weights, (groups, positions, terms)."""
+    outputs: Floats
+    """Wanted outputs, (groups, positions, outputs)."""
+    weights: Floats
+    """How much each position counts, (groups, positions, 1)."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +73,19 @@ class Rounded:
     biases: Matrix
 
 
-def moments(parts: Iterable[tuple[FloatArray, FloatArray]], *, has_bias: bool) -> list[Moments]:
-    """Return the moments of each group over parts of inputs (groups, positions, terms) and outputs of the same form."""
-    count = 0
+def moments(parts: Iterable[Part], *, has_bias: bool) -> list[Moments]:
+    """Return the moments of each group over parts of the positions."""
+    count: Matrix | float = 0.0
     sums: list[Matrix] = []
-    for inputs, outputs in parts:
-        x, y = inputs.astype(np.float64), outputs.astype(np.float64)
-        new = [np.swapaxes(x, 1, 2) @ x, np.swapaxes(y, 1, 2) @ x, x.sum(axis=1), y.sum(axis=1)]
+    for part in parts:
+        x, y, weights = (each.astype(np.float64) for each in part)
+        counted = np.swapaxes(x * weights, 1, 2)
+        of_outputs = np.swapaxes(y * weights, 1, 2)
+        new = [counted @ x, of_outputs @ x, counted.sum(axis=2), of_outputs.sum(axis=2)]
         sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else new
-        count += x.shape[1]
-    return [_centred(*group, has_bias=has_bias) for group in zip(*(each / count for each in sums), strict=True)]
+        count = count + weights.sum(axis=1)
+    means = [each / np.reshape(count, (-1, *[1] * (each.ndim - 1))) for each in sums]
+    return [_centred(*group, has_bias=has_bias) for group in zip(*means, strict=True)]
 
 
 def _centred(inputs: Matrix, cross: Matrix, mean_inputs: Matrix, mean_outputs: Matrix, *, has_bias: bool) -> Moments:

@@ -9,16 +9,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brain_edge_conversion.mending.attention import attentions, positions_of
 from brain_edge_conversion.mending.layers import bias_of, end_of
-from brain_edge_conversion.mending.watching import port_of, sized, watched, watched_from
-from brain_edge_conversion.mending.windows import as_rows, layout_of, outputs_at, places, windows_at
+from brain_edge_conversion.mending.targets import IMAGE, Meaning, Target, deciding_port
+from brain_edge_conversion.mending.watching import Pick, picked, port_of, sized
+from brain_edge_conversion.mending.windows import (
+    Patches,
+    as_rows,
+    in_groups,
+    layout_of,
+    places,
+    places_read,
+    windows_at,
+)
+from brain_edge_conversion.mending.yardsticks import DecisionYardstick, OutputYardstick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.image.volume import FloatArray
+    from brain_edge_conversion.mending.attention import Attention
     from brain_edge_conversion.mending.layers import Int8Layer, Quantiser
     from brain_edge_conversion.mending.windows import Layout, Positions
+    from brain_edge_conversion.mending.yardsticks import Yardstick
 
 CHUNK_BYTES: Final = 64 * 2**20
 """Largest array of inputs of the weights that is held at once, bytes."""
@@ -50,35 +63,52 @@ class Graphs:
         original: float model with the same names of layers.
         batches: inputs of the model.
         properties: properties of the compilation.
+        target: meaning of the output.
     """
 
     quantised: Any
     original: Any
     batches: Sequence[FloatArray]
     properties: Mapping[str, Any]
+    target: Target = IMAGE
 
 
 @dataclass(frozen=True)
-class Target:
+class Sample:
+    """Float layer at sampled positions for one input of the graph.
+
+    Attributes:
+        sides: shape in which positions count.
+        extent: spatial sides of the layer's input.
+        positions: for each stream the positions in the output.
+        wanted: for each stream the outputs there behind the bias, (groups, positions, outputs).
+    """
+
+    sides: tuple[int, ...]
+    extent: tuple[int, ...]
+    positions: Mapping[Stream, Positions]
+    wanted: Mapping[Stream, FloatArray]
+
+
+@dataclass(frozen=True)
+class Goal:
     """Float layer at sampled positions.
 
     Attributes:
         layout: geometry of the layer.
         trained: trained weights, (groups, outputs, terms).
-        sides: for each input of the graph the shape in which positions count.
-        positions: for each stream the positions in the output for each input of the graph.
-        wanted: for each stream the outputs there behind the bias, (groups, positions, outputs).
+        samples: values for each input of the graph.
+        yardstick: error of the layer.
     """
 
     layout: Layout
     trained: FloatArray
-    sides: Sequence[tuple[int, ...]]
-    positions: Mapping[Stream, Sequence[Positions]]
-    wanted: Mapping[Stream, Sequence[FloatArray]]
+    samples: Sequence[Sample]
+    yardstick: Yardstick
 
-    def spread(self, stream: Stream) -> float:
-        """Return the root mean square of the outputs about the mean of each channel."""
-        return float(np.sqrt(np.concatenate(self.wanted[stream], axis=1).var(axis=1).mean()))
+    def wanted(self, stream: Stream) -> FloatArray:
+        """Return the float outputs of a stream, (groups, positions, outputs)."""
+        return np.concatenate([sample.wanted[stream] for sample in self.samples], axis=1)
 
 
 @dataclass(frozen=True)
@@ -87,15 +117,15 @@ class Site:
 
     Attributes:
         layer: layer of the quantised graph.
-        target: float layer at sampled positions.
+        goal: float layer at sampled positions.
         inputs: values that the layer's own quantiser reads, or that the layer reads if it has none.
-        outputs: outputs behind the bias.
+        outputs: outputs behind the bias at the positions of `Stream.CHECK`, (groups, positions, outputs).
     """
 
     layer: Int8Layer
-    target: Target
-    inputs: Sequence[FloatArray]
-    outputs: Sequence[FloatArray]
+    goal: Goal
+    inputs: Sequence[Patches]
+    outputs: FloatArray
 
     @property
     def has_bias(self) -> bool:
@@ -104,79 +134,134 @@ class Site:
 
     def parts(self, stream: Stream, quantiser: Quantiser | None) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Yield inputs of the weights (groups, positions, terms) and float outputs (groups, positions, outputs)."""
-        target = self.target
-        rows = max(1, CHUNK_BYTES // (4 * target.trained.shape[0] * target.trained.shape[2]))
-        sampled = zip(self.inputs, target.sides, target.positions[stream], target.wanted[stream], strict=True)
-        for values, sides, chosen, wanted in sampled:
+        goal = self.goal
+        rows = max(1, CHUNK_BYTES // (4 * goal.trained.shape[0] * goal.trained.shape[2]))
+        for patches, sample in zip(self.inputs, goal.samples, strict=True):
+            chosen, wanted = sample.positions[stream], sample.wanted[stream]
             for start in range(0, len(chosen), rows):
-                windows = windows_at(values, sides, target.layout, chosen[start : start + rows])
+                windows = windows_at(patches, sample.sides, goal.layout, chosen[start : start + rows])
                 # zero is a value of every quantiser, so that padding stays padding
                 passed = windows if quantiser is None else quantiser(windows)
                 yield passed, wanted[:, start : start + rows]
 
-    def lacking(self, outputs: Sequence[FloatArray], stream: Stream) -> FloatArray:
-        """Return float outputs minus `outputs`, (groups, positions, outputs)."""
-        layout, positions = self.target.layout, self.target.positions[stream]
-        sampled = zip(outputs, positions, self.target.wanted[stream], strict=True)
-        return np.concatenate([wanted - outputs_at(got, layout, chosen) for got, chosen, wanted in sampled], axis=1)
-
-    def outputs_now(self, graphs: Graphs) -> list[FloatArray]:
-        """Return the outputs of the layer behind its bias with its present constants, for the same inputs."""
-        source, end = port_of(self.layer.source), port_of(self.layer.end)
-        return list(watched_from(graphs.quantised, source, end, self.inputs, graphs.properties))
-
-
-def targets_of(layers: Sequence[Int8Layer], graphs: Graphs, seed: int) -> dict[str, Target]:
-    """Return name -> float layer for all layers whose arithmetic is known; the float graph runs once for each input."""
-    nodes = {
-        node.get_friendly_name(): node for node in sized(graphs.original, graphs.batches[0].shape).get_ordered_ops()
-    }
-    published = {layer.name: nodes[layer.name] for layer in layers}
-    known = {
-        name: (layout, as_rows(node.input_value(1).get_node().data, layout))
-        for name, node in published.items()
-        if node.input_value(1).get_node().get_type_name() == "Constant" and (layout := layout_of(node)) is not None
-    }
-    ports = [port_of(end_of(published[name])) for name in known]
-    sampled: dict[str, list[_Sampled]] = {name: [] for name in known}
-    for batch, outputs in enumerate(watched(graphs.original, ports, graphs.batches, graphs.properties)):
-        for number, (name, output) in enumerate(zip(known, outputs, strict=True)):
-            layout, trained = known[name]
-            random = np.random.default_rng([seed, number, batch])
-            sampled[name].append(_sampled(output, layout, trained.shape[2], len(graphs.batches), random))
-    return {name: _target(*known[name], sampled[name]) for name in known}
+    def outputs_now(self, graphs: Graphs) -> Mapping[Stream, FloatArray]:
+        """Return the outputs of the layer behind its bias with its present constants, for the fit and for the check."""
+        layout = self.goal.layout
+        chosen = [
+            {stream: sample.positions[stream] for stream in (Stream.FIT, Stream.CHECK)} for sample in self.goal.samples
+        ]
+        pick = Pick(port_of(self.layer.end), layout.is_product)
+        runs = picked(graphs.quantised, [pick], graphs.batches, [[_joined(each)] for each in chosen], graphs.properties)
+        found = [_by_stream(rows, each, layout) for each, (rows,) in zip(chosen, runs, strict=True)]
+        return {stream: np.concatenate([each[stream] for each in found], axis=1) for stream in found[0]}
 
 
 @dataclass(frozen=True)
-class _Sampled:
+class _Known:
+    """Layer of the float graph whose arithmetic is known."""
+
+    layout: Layout
+    trained: FloatArray
+    pick: Pick
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Positions of one layer for one input of the graph."""
+
     sides: tuple[int, ...]
+    extent: tuple[int, ...]
     positions: Mapping[Stream, Positions]
-    wanted: Mapping[Stream, FloatArray]
 
 
-def _sampled(output: FloatArray, layout: Layout, terms: int, batches: int, random: np.random.Generator) -> _Sampled:
-    """Return one float output at random positions of every stream."""
-    sides = places(output, layout)
-    counts = COUNTS | {Stream.FIT: max(COUNTS[Stream.FIT], POSITIONS_PER_TERM * terms)}
+def goals_of(layers: Sequence[Int8Layer], graphs: Graphs, seed: int) -> dict[str, Goal]:
+    """Return name -> float layer for all layers of known arithmetic; the float graph runs twice for each input."""
+    known = _known(layers, graphs)
+    drawn: list[dict[str, _Drawn]] = []
+    doubts = attentions(graphs.original, graphs.batches, graphs.target, graphs.properties)
+    for batch, (values, attention) in enumerate(zip(graphs.batches, doubts, strict=True)):
+        nodes = _nodes(graphs.original, values.shape)
+        count = len(graphs.batches)
+        drawn.append(
+            {
+                name: _draw(nodes[name], layer, count, np.random.default_rng([seed, number, batch]), attention)
+                for number, (name, layer) in enumerate(known.items())
+            }
+        )
+    samples: dict[str, list[Sample]] = {name: [] for name in known}
+    places = [[_joined(draw[name].positions) for name in known] for draw in drawn]
+    picks = [layer.pick for layer in known.values()]
+    runs = picked(graphs.original, picks, graphs.batches, places, graphs.properties)
+    for draw, found in zip(drawn, runs, strict=True):
+        for (name, layer), rows in zip(known.items(), found, strict=True):
+            each = draw[name]
+            wanted = _by_stream(rows, each.positions, layer.layout)
+            samples[name].append(Sample(each.sides, each.extent, each.positions, wanted))
+    return {
+        name: Goal(layer.layout, layer.trained, samples[name], _yardstick(layer, graphs))
+        for name, layer in known.items()
+    }
+
+
+def _known(layers: Sequence[Int8Layer], graphs: Graphs) -> dict[str, _Known]:
+    nodes = _nodes(graphs.original, graphs.batches[0].shape)
+    found = {}
+    for name in (layer.name for layer in layers):
+        node, weights = nodes[name], nodes[name].input_value(1).get_node()
+        layout = layout_of(node) if weights.get_type_name() == "Constant" else None
+        if layout is not None:
+            pick = Pick(port_of(end_of(node)), layout.is_product)
+            found[name] = _Known(layout, as_rows(weights.data, layout), pick)
+    return found
+
+
+def _draw(node: Any, layer: _Known, batches: int, random: np.random.Generator, attention: Attention | None) -> _Drawn:
+    """Draw positions of every stream in the output of a layer for one input of the graph."""
+    sides = places(node.get_output_shape(0), layer.layout)
+    extent = () if layer.layout.is_product else tuple(node.get_input_shape(0)[2:])
+    counts = COUNTS | {Stream.FIT: max(COUNTS[Stream.FIT], POSITIONS_PER_TERM * layer.trained.shape[2])}
     most = math.prod(sides)
     positions = {
-        stream: np.sort(random.integers(0, most, min(math.ceil(counts[stream] / batches), most))) for stream in Stream
+        stream: positions_of(sides, min(math.ceil(counts[stream] / batches), most), random, attention)
+        for stream in Stream
     }
-    return _Sampled(sides, positions, {stream: outputs_at(output, layout, positions[stream]) for stream in Stream})
+    return _Drawn(sides, extent, positions)
 
 
-def _target(layout: Layout, trained: FloatArray, sampled: Sequence[_Sampled]) -> Target:
-    return Target(
-        layout,
-        trained,
-        [each.sides for each in sampled],
-        {stream: [each.positions[stream] for each in sampled] for stream in Stream},
-        {stream: [each.wanted[stream] for each in sampled] for stream in Stream},
-    )
+def _yardstick(layer: _Known, graphs: Graphs) -> Yardstick:
+    target = graphs.target
+    decides = target.meaning is not Meaning.VALUES and layer.layout.groups == 1 and not layer.layout.is_product
+    if decides and layer.pick.port == deciding_port(graphs.original):
+        return DecisionYardstick(target.meaning)
+    return OutputYardstick()
 
 
-def site_of(layer: Int8Layer, target: Target, graphs: Graphs) -> Site:
+def _nodes(model: Any, shape: Sequence[int]) -> dict[str, Any]:
+    return {node.get_friendly_name(): node for node in sized(model, shape).get_ordered_ops()}
+
+
+def _joined(positions: Mapping[Stream, Positions]) -> Positions:
+    return np.concatenate(list(positions.values()))
+
+
+def _by_stream(rows: FloatArray, positions: Mapping[Stream, Positions], layout: Layout) -> dict[Stream, FloatArray]:
+    """Split values at joined positions, (positions, channels), into those of each stream in groups."""
+    ends = np.cumsum([len(each) for each in positions.values()])[:-1]
+    return {stream: in_groups(each, layout) for stream, each in zip(positions, np.split(rows, ends), strict=True)}
+
+
+def site_of(layer: Int8Layer, goal: Goal, graphs: Graphs) -> Site:
     """Return a layer with its values: the quantised graph runs up to this layer, once for each input."""
-    ports = [port_of(layer.source), port_of(layer.end)]
-    found = list(watched(graphs.quantised, ports, graphs.batches, graphs.properties))
-    return Site(layer, target, [source for source, _ in found], [end for _, end in found])
+    layout = goal.layout
+    picks = [Pick(port_of(layer.source), layout.is_product), Pick(port_of(layer.end), layout.is_product)]
+    wanted = []
+    for sample in goal.samples:
+        read_at = np.concatenate([sample.positions[stream] for stream in (Stream.FIT, Stream.RANGE)])
+        wanted.append((places_read(read_at, sample.sides, sample.extent, layout), sample.positions[Stream.CHECK]))
+    runs = list(picked(graphs.quantised, picks, graphs.batches, wanted, graphs.properties))
+    patches = [
+        Patches(read, source, sample.extent)
+        for sample, (read, _), (source, _) in zip(goal.samples, wanted, runs, strict=True)
+    ]
+    outputs = np.concatenate([in_groups(end, layout) for _, end in runs], axis=1)
+    return Site(layer, goal, patches, outputs)

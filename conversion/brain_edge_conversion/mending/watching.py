@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.image.volume import FloatArray
+    from brain_edge_conversion.mending.windows import Positions
 
     Port = tuple[str, int]
     """Name of a node, and number of one of its outputs."""
@@ -57,23 +58,60 @@ def _compiled(model: Any, ports: Sequence[Port], shape: Sequence[int], propertie
     return compile_model(import_openvino().Model(results, copy.get_parameters(), "watched"), properties)
 
 
-def watched_from(
-    model: Any, source: Port, end: Port, values: Sequence[FloatArray], properties: Mapping[str, Any]
-) -> Iterator[FloatArray]:
-    """Yield the values of a port for values of another port before it; only what lies between them is computed."""
+class Pick(NamedTuple):
+    """Output of a node, of which the values at some places are wanted."""
+
+    port: Port
+    channels_last: bool
+    """True if the channels are the last axis, False if they are the second one."""
+
+
+def picked(
+    model: Any,
+    picks: Sequence[Pick],
+    batches: Iterable[FloatArray],
+    places: Iterable[Sequence[Positions]],
+    properties: Mapping[str, Any],
+) -> Iterator[list[FloatArray]]:
+    """Yield the values (places, channels) of some ports at some places for each batch.
+
+    The graph itself picks them, so that no whole value leaves it, and what it no longer needs is free at once.
+
+    Args:
+        model: model with one input; it is not changed.
+        picks: outputs of nodes.
+        batches: inputs of the model, taken one at a time; the graph is compiled again when the shape changes.
+        places: for each batch the flat places in all axes but the channels, for each pick.
+        properties: properties of the compilation.
+    """
     shape: tuple[int, ...] = ()
-    for each in values:
-        if each.shape != shape:
-            shape = each.shape
-            request = _between(model, source, end, shape, properties).create_infer_request()
-        yield np.array(request.infer({0: each})[0])
+    for batch, wanted in zip(batches, places, strict=True):
+        if batch.shape != shape:
+            shape = batch.shape
+            request = _picking(model, picks, shape, properties).create_infer_request()
+        found = request.infer(dict(enumerate((batch, *wanted))))
+        yield [
+            np.array(found[place]) if pick.channels_last else np.ascontiguousarray(np.transpose(found[place]))
+            for place, pick in enumerate(picks)
+        ]
 
 
-def _between(model: Any, source: Port, end: Port, shape: Sequence[int], properties: Mapping[str, Any]) -> Any:
-    copy = model.clone()
+def _picking(model: Any, picks: Sequence[Pick], shape: Sequence[int], properties: Mapping[str, Any]) -> Any:
+    copy = sized(model, shape)
     nodes = {node.get_friendly_name(): node for node in copy.get_ordered_ops()}
-    parameter = operations().parameter(list(shape), np.float32)
-    for reader in nodes[source[0]].output(source[1]).get_target_inputs():
-        reader.replace_source_output(parameter.output(0))
-    result = operations().result(nodes[end[0]].output(end[1]))
-    return compile_model(import_openvino().Model([result], [parameter], "between"), properties)
+    indices = [operations().parameter([-1], np.int64) for _ in picks]
+    results = [
+        _at(nodes[pick.port[0]].output(pick.port[1]), index, channels_last=pick.channels_last)
+        for pick, index in zip(picks, indices, strict=True)
+    ]
+    return compile_model(import_openvino().Model(results, [*copy.get_parameters(), *indices], "picked"), properties)
+
+
+def _at(output: Any, index: Any, *, channels_last: bool) -> Any:
+    """Return a node of the values at flat places, (places, channels) or (channels, places)."""
+    opset, sides = operations(), list(output.get_shape())
+    if channels_last:
+        return opset.result(opset.gather(opset.reshape(output, [-1, sides[-1]], False), index, 0))
+    if sides[0] > 1:
+        output = opset.transpose(output, [1, 0, *range(2, len(sides))])
+    return opset.result(opset.gather(opset.reshape(output, [sides[1], -1], False), index, 1))

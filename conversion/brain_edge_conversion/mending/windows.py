@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -102,38 +102,75 @@ def from_rows(rows: FloatArray, layout: Layout) -> FloatArray:
     return np.ascontiguousarray(grouped.reshape(layout.weights))
 
 
-def places(output: FloatArray, layout: Layout) -> tuple[int, ...]:
-    """Return the shape in which positions of an output count: batch and spatial axes, or all axes but the last."""
-    return output.shape[:-1] if layout.is_product else (output.shape[0], *output.shape[2:])
+def places(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
+    """Return the sides in which positions count: batch and spatial axes of a shape, or all axes but the last."""
+    return tuple(shape[:-1]) if layout.is_product else (shape[0], *shape[2:])
 
 
-def outputs_at(output: FloatArray, layout: Layout, positions: Positions) -> FloatArray:
-    """Return the outputs (groups, positions, outputs) of a layer at some positions."""
-    channels_last = output if layout.is_product else np.moveaxis(output, 1, -1)
-    found = channels_last[np.unravel_index(positions, places(output, layout))]
-    return np.moveaxis(found.reshape(len(positions), layout.groups, -1), 1, 0)
+def in_groups(rows: FloatArray, layout: Layout) -> FloatArray:
+    """Return the outputs (groups, positions, outputs) of a layer from the channels (positions, channels)."""
+    return np.moveaxis(rows.reshape(len(rows), layout.groups, -1), 1, 0)
 
 
-def windows_at(values: FloatArray, sides: Sequence[int], layout: Layout, positions: Positions) -> FloatArray:
+@dataclass(frozen=True)
+class Patches:
+    """Input of a layer at the places that some windows read, which are few in a large input.
+
+    Attributes:
+        places: flat places in the batch and the spatial axes, sorted, (n,).
+        values: values there, (n, channels).
+        extent: spatial sides of the whole input; empty for a matrix product.
+    """
+
+    places: Positions
+    values: FloatArray
+    extent: tuple[int, ...]
+
+    def at(self, places: Positions) -> FloatArray:
+        """Return the values (places, channels) at some of the places."""
+        return self.values[np.searchsorted(self.places, places)]
+
+
+def places_read(positions: Positions, sides: Sequence[int], extent: Sequence[int], layout: Layout) -> Positions:
+    """Return the places in the input of a layer that the windows of some positions read, sorted.
+
+    Args:
+        positions: flat positions in the output.
+        sides: shape in which the positions count (`places`).
+        extent: spatial sides of the input.
+        layout: geometry of the layer.
+    """
+    if layout.is_product:
+        return np.unique(positions)
+    return np.unique(np.concatenate([read for read, _ in _sources(positions, sides, extent, layout)]))
+
+
+def windows_at(patches: Patches, sides: Sequence[int], layout: Layout, positions: Positions) -> FloatArray:
     """Return the inputs (groups, positions, terms) that the weights multiply at some positions of the output.
 
     Args:
-        values: input of the layer, channels second, or last for a matrix product.
+        patches: input of the layer at the places that the windows read.
         sides: shape in which the positions count (`places`).
         layout: geometry of the layer.
         positions: flat positions.
     """
-    index = np.unravel_index(positions, tuple(sides))
     if layout.is_product:
-        return np.ascontiguousarray(values[index])[np.newaxis]
-    batch, channels, *extent = values.shape
-    flat = values.reshape(batch, channels, -1)
-    found = np.empty((len(positions), channels, math.prod(layout.kernel)), np.float32)
-    for place, offset in enumerate(np.ndindex(*layout.kernel)):
-        source, inside = _source(index[1:], offset, extent, layout)
-        found[:, :, place] = np.where(inside[:, np.newaxis], flat[index[0], :, source], 0.0)
+        return np.ascontiguousarray(patches.at(positions))[np.newaxis]
+    found = np.empty((len(positions), patches.values.shape[1], math.prod(layout.kernel)), np.float32)
+    for number, (read, inside) in enumerate(_sources(positions, sides, patches.extent, layout)):
+        found[:, :, number] = np.where(inside[:, np.newaxis], patches.at(read), 0.0)
     grouped = found.reshape(len(positions), layout.groups, -1)
     return np.ascontiguousarray(np.moveaxis(grouped, 1, 0))
+
+
+def _sources(
+    positions: Positions, sides: Sequence[int], extent: Sequence[int], layout: Layout
+) -> Iterator[tuple[Positions, NDArray[np.bool_]]]:
+    """Yield for each place of the kernel the flat places in the input, and whether they lie inside of it."""
+    index = np.unravel_index(positions, tuple(sides))
+    for offset in np.ndindex(*layout.kernel):
+        place, inside = _source(index[1:], offset, extent, layout)
+        yield index[0] * math.prod(extent) + place, inside
 
 
 def _source(

@@ -11,10 +11,10 @@ from brain_edge.runtime.session import compile_properties
 from brain_edge_conversion.budget.capture import load_inputs
 from brain_edge_conversion.distilling.known import first_unknown
 from brain_edge_conversion.distilling.lesson import Lesson, Schedule
-from brain_edge_conversion.distilling.targets import target_of
 from brain_edge_conversion.mending.equalise import equalised, pairs_of
 from brain_edge_conversion.mending.reconstruct import reconstruct
 from brain_edge_conversion.mending.site import Graphs
+from brain_edge_conversion.mending.targets import target_of
 from brain_edge_conversion.quantize.ladder import Weights
 from brain_edge_conversion.quantize.networks import as_much_as_fits, quantise
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec, Stage
+    from brain_edge_conversion.mending.targets import Target
     from brain_edge_conversion.quantize.ladder import Setting
 
 
@@ -42,8 +43,10 @@ class Cut:
     activation_bytes: int
 
 
-FOR_FITS: Final = Cut(6, 64 * 2**20)
-"""Part for a fit, which holds the activations of one layer for all inputs."""
+FOR_FITS: Final = Cut(6, 2**30)
+"""Part for a fit, which holds the values of one layer at sampled positions only: whole heads of most networks."""
+FOR_SCALES: Final = Cut(6, 64 * 2**20)
+"""Part for the choice of scales, which holds one activation for all inputs."""
 HELD_OUT: Final = Cut(4, 256 * 2**20)
 """Part of the held-out inputs, on which the whole graph runs several times in a training."""
 SEED: Final = 0
@@ -87,7 +90,7 @@ class GraphMaker:
         """Return the float graph that a setting quantises."""
         if setting.weights is not Weights.EQUALISED:
             return self._model
-        return equalised(self._model, self._batches(), self._properties)
+        return equalised(self._model, self._batches(FOR_SCALES), self._properties)
 
     def quantised(
         self,
@@ -125,7 +128,7 @@ class GraphMaker:
         lesson = Lesson(
             graphs=Graphs(model, self._model, held_out, self._properties),
             files=self._inputs,
-            target=target_of(_stage_of(self._graph, self._spec), self._model),
+            target=self._target(),
             checkpoint=tuition.work / f"distillation-{self._graph}.npz",
             threads=self._threads or 0,
             seed=SEED,
@@ -143,12 +146,15 @@ class GraphMaker:
         """
         original = self.original(setting)
         model = quantise(original, self._inputs, setting, keep)
-        graphs = Graphs(model, original, self._batches(cut), self._properties)
+        graphs = Graphs(model, original, self._batches(cut), self._properties, self._target())
         if setting.weights is not Weights.AS_TRAINED:
             reconstruct(graphs, SEED, report)
         return graphs
 
-    def _batches(self, cut: Cut = FOR_FITS, files: Sequence[Path] = ()) -> list[FloatArray]:
+    def _target(self) -> Target:
+        return target_of(_stage_of(self._graph, self._spec), self._model)
+
+    def _batches(self, cut: Cut, files: Sequence[Path] = ()) -> list[FloatArray]:
         """Return a few inputs at equal steps, each cut to its middle if its activations are too large."""
         inputs = files or self._inputs
         step = max(1, len(inputs) // cut.inputs)

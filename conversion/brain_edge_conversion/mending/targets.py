@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.spec import Activation, Value
-from brain_edge_conversion.mending.blame import relative
+from brain_edge_conversion.mending.relative import relative
+from brain_edge_conversion.mending.watching import port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import FloatArray
     from brain_edge.spec import Stage
+    from brain_edge_conversion.mending.watching import Port
 
     Decision = NDArray[Any]
     """Decision of every voxel of an output."""
 
+SQUASHING: Final = frozenset({"Softmax", "Sigmoid", "Convert"})
+"""Operations at the end of a graph that keep the order of logits."""
 MIDDLE: Final = 0.5
 """Probability above which a voxel belongs to a region."""
 
@@ -49,6 +53,10 @@ class Target(Value, frozen=True):
     is_probability: bool = False
 
 
+IMAGE: Final = Target(Meaning.VALUES)
+"""Output whose values count themselves."""
+
+
 def target_of(stage: Stage, model: Any) -> Target:
     """Return the meaning of the output of a graph.
 
@@ -63,6 +71,14 @@ def target_of(stage: Stage, model: Any) -> Target:
         return Target(Meaning.REGIONS, last == "Sigmoid")
     decides = bool(stage.after) and stage.after[0].decides and stage.network.channels_out > 1
     return Target(Meaning.CLASSES if decides else Meaning.VALUES)
+
+
+def deciding_port(model: Any) -> Port:
+    """Return the output of a node from which the output of a graph follows value by value: its logits."""
+    found = model.get_results()[0].input_value(0)
+    while found.get_node().get_type_name() in SQUASHING:
+        found = found.get_node().input_value(0)
+    return port_of(found)
 
 
 def decided(output: FloatArray, target: Target) -> Decision:

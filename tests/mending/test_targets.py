@@ -13,7 +13,7 @@ from tiny_package import SPEC
 
 from brain_edge.spec import Activation
 from brain_edge.spec.steps import Argmax, Threshold
-from brain_edge_conversion.distilling.targets import Meaning, Target, decided, disagreement, target_of
+from brain_edge_conversion.mending.targets import Meaning, Target, decided, disagreement, target_of
 
 LAST = {"softmax": lambda x: ops.softmax(x, 1), "sigmoid": ops.sigmoid, "logits": ops.relu}
 
