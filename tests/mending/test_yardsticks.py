@@ -31,22 +31,46 @@ def test_an_error_between_close_labels_counts_more_than_one_of_a_certain_label(y
     assert yardstick.error(noisy + FAR, WANTED + FAR) < yardstick.error(noisy, WANTED)
 
 
-def test_the_shift_follows_the_many_and_not_the_far():
-    errors = np.full((1, 1000, 2), 0.25, np.float32)
-    errors[0, :100] = 300.0
-    assert CLASSES.shift(errors).reshape(-1) == pytest.approx([0.25, 0.25], abs=0.01)
-    assert OutputYardstick().shift(errors).reshape(-1) == pytest.approx([30.225, 30.225], rel=1e-4)
+@pytest.mark.parametrize("yardstick", [CLASSES, REGIONS])
+def test_the_shift_follows_the_many_and_not_the_far(yardstick: DecisionYardstick):
+    got = WANTED - np.array([0.5, -0.25, 0.0], np.float32)
+    got[0, :20, 0] += 300.0
+    shift = yardstick.shift(got, WANTED + FAR).reshape(-1)
+    assert shift - shift[2] == pytest.approx([0.5, -0.25, 0.0], abs=0.01)
+    assert abs(OutputYardstick().shift(got, WANTED + FAR).reshape(-1)[0] - 0.5) > 0.4
+
+
+@pytest.mark.parametrize("yardstick", [CLASSES, REGIONS])
+def test_behind_the_shift_every_label_has_the_volume_that_it_should_have(yardstick: DecisionYardstick):
+    """Noise in logits makes rare labels more frequent, which no mean of the logits shows."""
+    rare = 2 * WANTED - np.array([0.0, 3.0, 5.0], np.float32)
+    noisy = rare + 2 * RANDOM.normal(size=rare.shape).astype(np.float32)
+
+    def volumes(logits: np.ndarray) -> np.ndarray:
+        odds = np.exp(logits)
+        share = odds / odds.sum(axis=2, keepdims=True) if yardstick is CLASSES else odds / (1 + odds)
+        return np.asarray(share.mean(axis=(0, 1)))
+
+    assert np.abs(volumes(noisy) / volumes(rare) - 1).max() > 0.2
+    assert volumes(noisy + yardstick.shift(noisy, rare)) == pytest.approx(volumes(rare), rel=1e-3)
+
+
+def test_a_shift_is_found_from_far_and_for_certain_labels():
+    far = WANTED + np.array([30.0, 0.0, 0.0], np.float32)
+    assert CLASSES.error(far + CLASSES.shift(far, WANTED), WANTED) < 1e-3
+    certain = np.broadcast_to(np.array([500.0, -500.0, 0.0], np.float32), WANTED.shape)
+    assert np.isfinite(CLASSES.shift(certain, certain)).all()
 
 
 def test_a_position_counts_less_the_further_off_it_is():
-    errors = np.zeros((1, 101, 2), np.float32)
-    errors[0, 100] = (1.0, 0.0)
-    errors[0, 99] = (0.0, 100.0)
-    weights = CLASSES.weights(errors).reshape(-1)
+    got = WANTED.copy()
+    got[0, 100, 0] += 1.0
+    got[0, 99, 1] += 100.0
+    weights = CLASSES.weights(got, WANTED).reshape(-1)
     assert weights[0] == pytest.approx(1.0, abs=1e-3)
     assert weights[100] == pytest.approx(0.5, abs=1e-2)
-    assert weights[99] == pytest.approx(1e-4, rel=0.01)
-    assert OutputYardstick().weights(errors).tolist() == np.ones((1, 101, 1)).tolist()
+    assert weights[99] == pytest.approx(1e-4, rel=0.02)
+    assert OutputYardstick().weights(got, WANTED).tolist() == np.ones((1, 4000, 1)).tolist()
 
 
 def test_what_a_bias_takes_back_is_no_loss():

@@ -83,7 +83,7 @@ def _fit(site: Site, graphs: Graphs, *, narrows: bool) -> FitRecord:
     biases, after = layer.biases, outputs[Stream.CHECK]
     if biases is not None:
         # sums that saturate on this CPU shift the outputs, and the bias takes that back
-        shift = yardstick.shift(site.goal.wanted(Stream.FIT) - outputs[Stream.FIT])
+        shift = yardstick.shift(outputs[Stream.FIT], site.goal.wanted(Stream.FIT))
         layer.set_biases(biases + shift.reshape(-1))
         after = after + shift
     errors = [yardstick.error(each, wanted) for each in (site.outputs, after)]
@@ -111,9 +111,9 @@ def _weighed(site: Site) -> Iterator[Part]:
         for inputs, wanted in site.parts(Stream.FIT, quantiser):
             yield Part(inputs, wanted, np.ones((*wanted.shape[:2], 1), np.float32))
         return
-    errors = [wanted - inputs @ rows for inputs, wanted in site.parts(Stream.FIT, quantiser)]
-    weights = yardstick.weights(np.concatenate(errors, axis=1))
-    ends = np.cumsum([each.shape[1] for each in errors])[:-1]
+    got = [inputs @ rows for inputs, _ in site.parts(Stream.FIT, quantiser)]
+    weights = yardstick.weights(np.concatenate(got, axis=1), site.goal.wanted(Stream.FIT))
+    ends = np.cumsum([each.shape[1] for each in got])[:-1]
     for (inputs, wanted), each in zip(site.parts(Stream.FIT, quantiser), np.split(weights, ends, axis=1), strict=True):
         yield Part(inputs, wanted, each)
 

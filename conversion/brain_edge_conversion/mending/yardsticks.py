@@ -15,8 +15,12 @@ from brain_edge_conversion.mending.targets import Meaning
 if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
 
-ROUNDS: Final = 5
-"""Rounds in which the shift and the weights of the positions settle."""
+ROUNDS: Final = 12
+"""Steps of Newton's method in which a shift settles."""
+LARGEST_STEP: Final = 2.0
+"""Largest change of a shift in one step, logits: far from the solution, the curvature says little."""
+FLAT: Final = 1e-6
+"""Curvature that is added: a common shift of all classes changes no probability."""
 TINY: Final = float(np.finfo(np.float32).tiny)
 """Least spread that divides."""
 
@@ -34,10 +38,10 @@ class Yardstick(Protocol):
     def error(self, got: FloatArray, wanted: FloatArray) -> float:
         """Return the error of outputs."""
 
-    def shift(self, errors: FloatArray) -> FloatArray:
+    def shift(self, got: FloatArray, wanted: FloatArray) -> FloatArray:
         """Return what is to be added to each output, (groups, 1, outputs)."""
 
-    def weights(self, errors: FloatArray) -> FloatArray:
+    def weights(self, got: FloatArray, wanted: FloatArray) -> FloatArray:
         """Return how much each position counts in a fit, (groups, positions, 1)."""
 
 
@@ -56,13 +60,13 @@ class OutputYardstick:
         spread = max(float(np.sqrt(wanted.var(axis=1).mean())), TINY)
         return float(np.sqrt(np.mean((wanted - got) ** 2))) / spread
 
-    def shift(self, errors: FloatArray) -> FloatArray:
+    def shift(self, got: FloatArray, wanted: FloatArray) -> FloatArray:
         """Return the mean error of each output."""
-        return np.asarray(errors.mean(axis=1, keepdims=True))
+        return np.asarray((wanted - got).mean(axis=1, keepdims=True))
 
-    def weights(self, errors: FloatArray) -> FloatArray:
+    def weights(self, _got: FloatArray, wanted: FloatArray) -> FloatArray:
         """Return the same weight for every position."""
-        return np.ones((*errors.shape[:2], 1), errors.dtype)
+        return np.ones((*wanted.shape[:2], 1), wanted.dtype)
 
 
 @dataclass(frozen=True)
@@ -82,30 +86,39 @@ class DecisionYardstick:
 
     def loss(self, got: FloatArray, wanted: FloatArray) -> float:
         """Return the mean change of the probabilities behind the best shift."""
-        return self.error(got + self.shift(wanted - got), wanted)
+        return self.error(got + self.shift(got, wanted), wanted)
 
     def error(self, got: FloatArray, wanted: FloatArray) -> float:
         """Return the mean change of the probabilities."""
         return float(np.abs(self._probabilities(got) - self._probabilities(wanted)).mean())
 
-    def shift(self, errors: FloatArray) -> FloatArray:
-        """Return the weighted mean of the errors, from the median on."""
-        shift = np.median(errors, axis=1, keepdims=True)
+    def shift(self, got: FloatArray, wanted: FloatArray) -> FloatArray:
+        """Return the shift of least Kullback-Leibler divergence: the sum of each probability is then the wanted one."""
+        aim, shift = self._probabilities(wanted), np.median(wanted - got, axis=1, keepdims=True)
         for _ in range(ROUNDS):
-            weights = _cauchy(errors - shift)
-            shift = (errors * weights).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
-        return np.asarray(shift, errors.dtype)
+            found = self._probabilities(got + shift)
+            slope = (found - aim).mean(axis=1)[..., np.newaxis]
+            step = np.linalg.solve(self._curvature(found), slope)[:, np.newaxis, :, 0]
+            shift = shift - np.clip(step, -LARGEST_STEP, LARGEST_STEP)
+        return np.asarray(shift, got.dtype)
 
-    def weights(self, errors: FloatArray) -> FloatArray:
-        """Return the weight of the largest error of each position about the shift."""
-        return _cauchy(errors - self.shift(errors))
+    def weights(self, got: FloatArray, wanted: FloatArray) -> FloatArray:
+        """Return the weight of the largest error of each position behind the shift."""
+        errors = wanted - got - self.shift(got, wanted)
+        return np.asarray(1 / (1 + np.square(errors).max(axis=2, keepdims=True)))
+
+    def _curvature(self, found: FloatArray) -> FloatArray:
+        """Return the second derivatives of the divergence by the shift, (groups, outputs, outputs)."""
+        outputs = found.shape[2]
+        if self.meaning is Meaning.REGIONS:
+            spread = (found * (1 - found)).mean(axis=1)[..., np.newaxis] * np.eye(outputs)
+        else:
+            joint = np.swapaxes(found, 1, 2) @ found / found.shape[1]
+            spread = found.mean(axis=1)[..., np.newaxis] * np.eye(outputs) - joint
+        return np.asarray(spread + FLAT * np.eye(outputs))
 
     def _probabilities(self, logits: FloatArray) -> FloatArray:
         if self.meaning is Meaning.REGIONS:
             return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))))
         powers = np.exp(logits - logits.max(axis=2, keepdims=True))
         return np.asarray(powers / powers.sum(axis=2, keepdims=True))
-
-
-def _cauchy(errors: FloatArray) -> FloatArray:
-    return np.asarray(1 / (1 + np.square(errors).max(axis=2, keepdims=True)))
