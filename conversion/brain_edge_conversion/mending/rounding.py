@@ -78,12 +78,16 @@ def moments(parts: Iterable[Part], *, has_bias: bool) -> list[Moments]:
     count: Matrix | float = 0.0
     sums: list[Matrix] = []
     for part in parts:
-        x, y, weights = (each.astype(np.float64) for each in part)
-        counted = np.swapaxes(x * weights, 1, 2)
-        of_outputs = np.swapaxes(y * weights, 1, 2)
-        new = [counted @ x, of_outputs @ x, counted.sum(axis=2), of_outputs.sum(axis=2)]
-        sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else new
-        count = count + weights.sum(axis=1)
+        roots = np.sqrt(part.weights.astype(np.float64))
+        # one array times itself is half the work of a product of two
+        x, y = part.inputs.astype(np.float64) * roots, part.outputs.astype(np.float64) * roots
+        new = [np.swapaxes(x, 1, 2) @ x, np.swapaxes(y, 1, 2) @ x, (x * roots).sum(axis=1), (y * roots).sum(axis=1)]
+        if not sums:
+            sums = new
+        else:
+            for total, each in zip(sums, new, strict=True):
+                total += each  # in place: a matrix of many terms is large
+        count = count + part.weights.sum(axis=1)
     means = [each / np.reshape(count, (-1, *[1] * (each.ndim - 1))) for each in sums]
     return [_centred(*group, has_bias=has_bias) for group in zip(*means, strict=True)]
 

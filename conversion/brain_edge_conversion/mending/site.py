@@ -135,7 +135,9 @@ class Site:
     def parts(self, stream: Stream, quantiser: Quantiser | None) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Yield inputs of the weights (groups, positions, terms) and float outputs (groups, positions, outputs)."""
         goal = self.goal
-        rows = max(1, CHUNK_BYTES // (4 * goal.trained.shape[0] * goal.trained.shape[2]))
+        groups, _, terms = goal.trained.shape
+        # products of a part are as large as the square of the terms: fewer rows than that cost more than they save
+        rows = max(1, terms // 2, CHUNK_BYTES // (4 * groups * terms))
         for patches, sample in zip(self.inputs, goal.samples, strict=True):
             chosen, wanted = sample.positions[stream], sample.wanted[stream]
             for start in range(0, len(chosen), rows):
