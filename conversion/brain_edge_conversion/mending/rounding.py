@@ -82,11 +82,8 @@ def moments(parts: Iterable[Part], *, has_bias: bool) -> list[Moments]:
         # one array times itself is half the work of a product of two
         x, y = part.inputs.astype(np.float64) * roots, part.outputs.astype(np.float64) * roots
         new = [np.swapaxes(x, 1, 2) @ x, np.swapaxes(y, 1, 2) @ x, (x * roots).sum(axis=1), (y * roots).sum(axis=1)]
-        if not sums:
-            sums = new
-        else:
-            for total, each in zip(sums, new, strict=True):
-                total += each  # in place: a matrix of many terms is large
+        # in place, for a matrix of many terms is large
+        sums = [np.add(total, each, out=total) for total, each in zip(sums, new, strict=True)] if sums else new
         count = count + part.weights.sum(axis=1)
     means = [each / np.reshape(count, (-1, *[1] * (each.ndim - 1))) for each in sums]
     return [_centred(*group, has_bias=has_bias) for group in zip(*means, strict=True)]
