@@ -26,7 +26,7 @@ from brain_edge.runtime.session import compile_properties
 from brain_edge_conversion.budget.capture import capture_inputs, load_inputs
 from brain_edge_conversion.distilling.distil import distil
 from brain_edge_conversion.distilling.lesson import Lesson, Schedule
-from brain_edge_conversion.mending.site import Graphs
+from brain_edge_conversion.mending.graphs import Graphs
 from brain_edge_conversion.mending.targets import decided, disagreement, target_of
 from brain_edge_conversion.mending.watching import port_of, watched
 

@@ -8,7 +8,7 @@ import numpy as np
 from small_graphs import image
 
 from brain_edge_conversion.distilling.lesson import Lesson, Schedule
-from brain_edge_conversion.mending.site import Graphs
+from brain_edge_conversion.mending.graphs import Graphs
 from brain_edge_conversion.mending.targets import Meaning, Target
 from brain_edge_conversion.quantize.ladder import BiasCorrection, Preset, Setting
 from brain_edge_conversion.quantize.networks import quantise

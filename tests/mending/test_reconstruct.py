@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from small_graphs import chain, decided_by_far_values, image, mixture, operations_of
 
-from brain_edge_conversion.mending import site
+from brain_edge_conversion.mending import goals
 from brain_edge_conversion.mending.blame import blame
+from brain_edge_conversion.mending.graphs import Graphs
 from brain_edge_conversion.mending.layers import Int8Layer, Quantiser, int8_layers
 from brain_edge_conversion.mending.reconstruct import reconstruct
 from brain_edge_conversion.mending.relative import relative
-from brain_edge_conversion.mending.site import Graphs
 from brain_edge_conversion.mending.targets import IMAGE, Meaning, Target, decided
 from brain_edge_conversion.mending.watching import port_of, watched
 from brain_edge_conversion.quantize.ladder import MENDED, BiasCorrection, Overflow, Setting, Weights
@@ -98,8 +98,8 @@ def test_a_fit_that_is_no_nearer_at_other_positions_is_dropped(
 ):
     """Two positions say nothing about a layer: what follows them is worse elsewhere."""
     model, plain, _, _ = both
-    monkeypatch.setattr(site, "COUNTS", site.COUNTS | {site.Stream.FIT: 2})
-    monkeypatch.setattr(site, "POSITIONS_PER_TERM", 0)
+    monkeypatch.setattr(goals, "COUNTS", goals.COUNTS | {goals.Stream.FIT: 2})
+    monkeypatch.setattr(goals, "POSITIONS_PER_TERM", 0)
     again = plain.clone()
     records = reconstruct(Graphs(again, model, [image(0)], F32), 0, lambda _line: None)
     dropped = {record.layer for record in records if record.after == record.before}

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from brain_edge_conversion.mending.site import Graphs
+    from brain_edge_conversion.mending.graphs import Graphs
     from brain_edge_conversion.mending.targets import Target
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brain_edge.image.volume import FloatArray
+    from brain_edge_conversion.mending.graphs import Graphs
     from brain_edge_conversion.mending.layers import Int8Layer
-    from brain_edge_conversion.mending.site import Graphs
 
 
 class Blame(Value, frozen=True, kw_only=True):

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge_conversion.mending.goals import Stream, goals_of
 from brain_edge_conversion.mending.layers import int8_layers, own_quantiser
 from brain_edge_conversion.mending.rounding import Part, fitted, moments, rounded
-from brain_edge_conversion.mending.site import Stream, goals_of, site_of
+from brain_edge_conversion.mending.site import site_of
 from brain_edge_conversion.mending.windows import from_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from brain_edge.image.volume import FloatArray
+    from brain_edge_conversion.mending.graphs import Graphs
     from brain_edge_conversion.mending.layers import Int8Layer, Quantiser
     from brain_edge_conversion.mending.rounding import Matrix
-    from brain_edge_conversion.mending.site import Graphs, Site
+    from brain_edge_conversion.mending.site import Site
 
 SHARES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
 """Shares of an input's range that are tried."""

@@ -1,114 +1,27 @@
-"""One layer of a quantised graph with its values at sampled positions, and what its float layer gives there."""
+"""One layer of a quantised graph with its values at sampled positions."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from brain_edge_conversion.mending.attention import attentions, positions_of
-from brain_edge_conversion.mending.layers import bias_of, end_of
-from brain_edge_conversion.mending.targets import IMAGE, Meaning, Target, deciding_port
-from brain_edge_conversion.mending.watching import Pick, picked, port_of, sized
-from brain_edge_conversion.mending.windows import (
-    Patches,
-    as_rows,
-    in_groups,
-    layout_of,
-    places,
-    places_read,
-    windows_at,
-)
-from brain_edge_conversion.mending.yardsticks import DecisionYardstick, OutputYardstick
+from brain_edge_conversion.mending.goals import Stream, by_stream, joined
+from brain_edge_conversion.mending.layers import bias_of
+from brain_edge_conversion.mending.watching import Pick, picked, port_of
+from brain_edge_conversion.mending.windows import Patches, in_groups, places_read, windows_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.image.volume import FloatArray
-    from brain_edge_conversion.mending.attention import Attention
+    from brain_edge_conversion.mending.goals import Goal
+    from brain_edge_conversion.mending.graphs import Graphs
     from brain_edge_conversion.mending.layers import Int8Layer, Quantiser
-    from brain_edge_conversion.mending.windows import Layout, Positions
-    from brain_edge_conversion.mending.yardsticks import Yardstick
 
 CHUNK_BYTES: Final = 64 * 2**20
 """Largest array of inputs of the weights that is held at once, bytes."""
-POSITIONS_PER_TERM: Final = 4
-"""Positions for each term of an output: a fit with fewer positions than terms follows the noise."""
-
-
-class Stream(IntEnum):
-    """Use of sampled positions; the streams are drawn apart from each other."""
-
-    FIT = 0
-    """Fit of the weights."""
-    CHECK = 1
-    """Comparison of the fitted layer with the layer as it was."""
-    RANGE = 2
-    """Choice of the input's range."""
-
-
-COUNTS: Final = {Stream.FIT: 12288, Stream.CHECK: 8192, Stream.RANGE: 2048}
-"""Least number of positions over all inputs."""
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """Both forms of one network, and inputs for them.
-
-    Attributes:
-        quantised: model with integer weights; a fit changes its constants.
-        original: float model with the same names of layers.
-        batches: inputs of the model.
-        properties: properties of the compilation.
-        target: meaning of the output.
-    """
-
-    quantised: Any
-    original: Any
-    batches: Sequence[FloatArray]
-    properties: Mapping[str, Any]
-    target: Target = IMAGE
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Float layer at sampled positions for one input of the graph.
-
-    Attributes:
-        sides: shape in which positions count.
-        extent: spatial sides of the layer's input.
-        positions: for each stream the positions in the output.
-        wanted: for each stream the outputs there behind the bias, (groups, positions, outputs).
-    """
-
-    sides: tuple[int, ...]
-    extent: tuple[int, ...]
-    positions: Mapping[Stream, Positions]
-    wanted: Mapping[Stream, FloatArray]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """Float layer at sampled positions.
-
-    Attributes:
-        layout: geometry of the layer.
-        trained: trained weights, (groups, outputs, terms).
-        samples: values for each input of the graph.
-        yardstick: error of the layer.
-    """
-
-    layout: Layout
-    trained: FloatArray
-    samples: Sequence[Sample]
-    yardstick: Yardstick
-
-    def wanted(self, stream: Stream) -> FloatArray:
-        """Return the float outputs of a stream, (groups, positions, outputs)."""
-        return np.concatenate([sample.wanted[stream] for sample in self.samples], axis=1)
 
 
 @dataclass(frozen=True)
@@ -153,103 +66,9 @@ class Site:
             {stream: sample.positions[stream] for stream in (Stream.FIT, Stream.CHECK)} for sample in self.goal.samples
         ]
         pick = Pick(port_of(self.layer.end), layout.is_product)
-        runs = picked(graphs.quantised, [pick], graphs.batches, [[_joined(each)] for each in chosen], graphs.properties)
-        found = [_by_stream(rows, each, layout) for each, (rows,) in zip(chosen, runs, strict=True)]
+        runs = picked(graphs.quantised, [pick], graphs.batches, [[joined(each)] for each in chosen], graphs.properties)
+        found = [by_stream(rows, each, layout) for each, (rows,) in zip(chosen, runs, strict=True)]
         return {stream: np.concatenate([each[stream] for each in found], axis=1) for stream in found[0]}
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Layer of the float graph whose arithmetic is known."""
-
-    layout: Layout
-    trained: FloatArray
-    pick: Pick
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Positions of one layer for one input of the graph."""
-
-    sides: tuple[int, ...]
-    extent: tuple[int, ...]
-    positions: Mapping[Stream, Positions]
-
-
-def goals_of(layers: Sequence[Int8Layer], graphs: Graphs, seed: int) -> dict[str, Goal]:
-    """Return name -> float layer for all layers of known arithmetic; the float graph runs twice for each input."""
-    known = _known(layers, graphs)
-    drawn: list[dict[str, _Drawn]] = []
-    doubts = attentions(graphs.original, graphs.batches, graphs.target, graphs.properties)
-    for batch, (values, attention) in enumerate(zip(graphs.batches, doubts, strict=True)):
-        nodes = _nodes(graphs.original, values.shape)
-        count = len(graphs.batches)
-        drawn.append(
-            {
-                name: _draw(nodes[name], layer, count, np.random.default_rng([seed, number, batch]), attention)
-                for number, (name, layer) in enumerate(known.items())
-            }
-        )
-    samples: dict[str, list[Sample]] = {name: [] for name in known}
-    places = [[_joined(draw[name].positions) for name in known] for draw in drawn]
-    picks = [layer.pick for layer in known.values()]
-    runs = picked(graphs.original, picks, graphs.batches, places, graphs.properties)
-    for draw, found in zip(drawn, runs, strict=True):
-        for (name, layer), rows in zip(known.items(), found, strict=True):
-            each = draw[name]
-            wanted = _by_stream(rows, each.positions, layer.layout)
-            samples[name].append(Sample(each.sides, each.extent, each.positions, wanted))
-    return {
-        name: Goal(layer.layout, layer.trained, samples[name], _yardstick(layer, graphs))
-        for name, layer in known.items()
-    }
-
-
-def _known(layers: Sequence[Int8Layer], graphs: Graphs) -> dict[str, _Known]:
-    nodes = _nodes(graphs.original, graphs.batches[0].shape)
-    found = {}
-    for name in (layer.name for layer in layers):
-        node, weights = nodes[name], nodes[name].input_value(1).get_node()
-        layout = layout_of(node) if weights.get_type_name() == "Constant" else None
-        if layout is not None:
-            pick = Pick(port_of(end_of(node)), layout.is_product)
-            found[name] = _Known(layout, as_rows(weights.data, layout), pick)
-    return found
-
-
-def _draw(node: Any, layer: _Known, batches: int, random: np.random.Generator, attention: Attention | None) -> _Drawn:
-    """Draw positions of every stream in the output of a layer for one input of the graph."""
-    sides = places(node.get_output_shape(0), layer.layout)
-    extent = () if layer.layout.is_product else tuple(node.get_input_shape(0)[2:])
-    counts = COUNTS | {Stream.FIT: max(COUNTS[Stream.FIT], POSITIONS_PER_TERM * layer.trained.shape[2])}
-    most = math.prod(sides)
-    positions = {
-        stream: positions_of(sides, min(math.ceil(counts[stream] / batches), most), random, attention)
-        for stream in Stream
-    }
-    return _Drawn(sides, extent, positions)
-
-
-def _yardstick(layer: _Known, graphs: Graphs) -> Yardstick:
-    target = graphs.target
-    decides = target.meaning is not Meaning.VALUES and layer.layout.groups == 1 and not layer.layout.is_product
-    if decides and layer.pick.port == deciding_port(graphs.original):
-        return DecisionYardstick(target.meaning)
-    return OutputYardstick()
-
-
-def _nodes(model: Any, shape: Sequence[int]) -> dict[str, Any]:
-    return {node.get_friendly_name(): node for node in sized(model, shape).get_ordered_ops()}
-
-
-def _joined(positions: Mapping[Stream, Positions]) -> Positions:
-    return np.concatenate(list(positions.values()))
-
-
-def _by_stream(rows: FloatArray, positions: Mapping[Stream, Positions], layout: Layout) -> dict[Stream, FloatArray]:
-    """Split values at joined positions, (positions, channels), into those of each stream in groups."""
-    ends = np.cumsum([len(each) for each in positions.values()])[:-1]
-    return {stream: in_groups(each, layout) for stream, each in zip(positions, np.split(rows, ends), strict=True)}
 
 
 def site_of(layer: Int8Layer, goal: Goal, graphs: Graphs) -> Site:

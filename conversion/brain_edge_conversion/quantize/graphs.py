@@ -12,8 +12,8 @@ from brain_edge_conversion.budget.capture import load_inputs
 from brain_edge_conversion.distilling.known import first_unknown
 from brain_edge_conversion.distilling.lesson import Lesson, Schedule
 from brain_edge_conversion.mending.equalise import equalised, pairs_of
+from brain_edge_conversion.mending.graphs import Graphs
 from brain_edge_conversion.mending.reconstruct import reconstruct
-from brain_edge_conversion.mending.site import Graphs
 from brain_edge_conversion.mending.targets import target_of
 from brain_edge_conversion.quantize.ladder import Weights
 from brain_edge_conversion.quantize.networks import as_much_as_fits, quantise
