@@ -59,7 +59,7 @@ def test_each_method_is_judged_on_the_test_heads_and_a_finished_one_is_not_run_a
     assert [each.met for each in (plain, control, fitted)] == [False, True, True]
     # NNCF meets the limit by layers in float
     assert control.int8_share < plain.int8_share
-    assert fitted.int8_share == plain.int8_share
+    assert control.int8_share < fitted.int8_share <= plain.int8_share
     assert not any(each.by_reference for each in (plain, control, fitted))
     for record in found.values():
         best = min(record.tried, key=lambda each: each.validation.excess if each.validation else 1e9)

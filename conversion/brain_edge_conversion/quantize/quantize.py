@@ -15,7 +15,7 @@ import msgspec
 from brain_edge.errors import UsageError
 from brain_edge.package.trained import require_trained
 from brain_edge_conversion.quantize.graphs import has_pairs, not_differentiable
-from brain_edge_conversion.quantize.ladder import MENDED, Preset, Weights, ladder_from
+from brain_edge_conversion.quantize.ladder import MENDED, FloatEnds, Preset, Weights, ladder_from
 from brain_edge_conversion.quantize.space import Int8Space, require_float
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.run import find_cheaper
@@ -87,6 +87,8 @@ def _changes(package: ModelPackage, report: Callable[[str], None]) -> tuple[Sett
     """Return the settings with changed weights that differ for this package."""
     equalises = has_pairs(package)
     fits = tuple(setting for setting in MENDED if equalises or setting.weights is not Weights.EQUALISED)
+    # the layer that decides has few multiply-adds, and often the widest range of all
+    fits = (*fits, msgspec.structs.replace(fits[-1], float_ends=FloatEnds.HEAD))
     unknown = not_differentiable(package)
     if unknown is not None:
         report(f"distillation cannot differentiate {unknown}; left out")
