@@ -17,6 +17,7 @@ from brain_edge_conversion.mending.reconstruct import reconstruct
 from brain_edge_conversion.mending.relative import relative
 from brain_edge_conversion.mending.targets import IMAGE, Meaning, Target, decided
 from brain_edge_conversion.mending.watching import port_of, watched
+from brain_edge_conversion.mending.yardsticks import OutputYardstick
 from brain_edge_conversion.quantize.ladder import MENDED, BiasCorrection, Overflow, Setting, Weights
 from brain_edge_conversion.quantize.networks import quantise
 
@@ -125,6 +126,16 @@ def test_the_layer_that_decides_keeps_its_levels_for_close_labels(meaning: Meani
         apart[name] = float(np.mean([np.mean(got != want) for got, want in zip(found, wanted, strict=True)]))
     assert apart["by decisions"] < apart["by outputs"] / 2
     assert apart["by decisions"] < apart["plain"] / 2
+
+
+def test_a_fit_whose_error_is_no_number_is_dropped(
+    both: tuple[Any, Any, Any, list[Any]], monkeypatch: pytest.MonkeyPatch
+):
+    model, plain, _, _ = both
+    again = plain.clone()
+    monkeypatch.setattr(OutputYardstick, "error", lambda _self, _got, _wanted: float("nan"))
+    reconstruct(Graphs(again, model, [image(0)], F32), 0, lambda _line: None)
+    assert constants_of(again) == constants_of(plain)
 
 
 def test_images_without_contrast_leave_a_graph_that_can_be_run(tmp_path: Path):

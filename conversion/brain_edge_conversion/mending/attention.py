@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ANYWHERE: Final = 0.5
 """Share of the positions that are drawn anywhere."""
 
+DOUBT: Final = "brain_edge/doubt"
+"""Name of the node of the doubt; no network has a node of this name."""
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -111,6 +114,6 @@ def _add_doubt(model: Any, target: Target) -> Any:
         against = opset.subtract(opset.constant(np.float32(1)), probabilities)
         doubt = opset.reduce_sum(opset.multiply(probabilities, against), [1], keep_dims=True)
     certain = opset.maximum(doubt, opset.constant(np.float32(0)))
-    certain.set_friendly_name("doubt")
+    certain.set_friendly_name(DOUBT)
     model.add_results([opset.result(certain)])
     return certain.output(0)

@@ -89,9 +89,10 @@ def _fit(site: Site, graphs: Graphs, *, narrows: bool) -> FitRecord:
         layer.set_biases(biases + shift.reshape(-1))
         after = after + shift
     errors = [yardstick.error(each, wanted) for each in (site.outputs, after)]
-    if errors[1] >= errors[0]:
+    is_nearer = errors[1] < errors[0]  # False for what is no number
+    if not is_nearer:
         layer.restore(old)
-    return FitRecord(layer.name, errors[0], min(errors))
+    return FitRecord(layer.name, errors[0], errors[1] if is_nearer else errors[0])
 
 
 def _narrowed(site: Site, current: Quantiser) -> Quantiser:
