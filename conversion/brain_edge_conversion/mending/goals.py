@@ -46,19 +46,28 @@ COUNTS: Final = {Stream.FIT: 12288, Stream.CHECK: 8192, Stream.RANGE: 2048}
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Float layer at sampled positions for one input of the graph.
+class Drawn:
+    """Positions of one layer for one input of the graph.
 
     Attributes:
         sides: shape in which positions count.
         extent: spatial sides of the layer's input.
         positions: for each stream the positions in the output.
-        wanted: for each stream the outputs there behind the bias, (groups, positions, outputs).
     """
 
     sides: tuple[int, ...]
     extent: tuple[int, ...]
     positions: Mapping[Stream, Positions]
+
+
+@dataclass(frozen=True)
+class Sample(Drawn):
+    """Float layer at drawn positions.
+
+    Attributes:
+        wanted: for each stream the outputs there behind the bias, (groups, positions, outputs).
+    """
+
     wanted: Mapping[Stream, FloatArray]
 
 
@@ -92,19 +101,10 @@ class _Known:
     pick: Pick
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Positions of one layer for one input of the graph."""
-
-    sides: tuple[int, ...]
-    extent: tuple[int, ...]
-    positions: Mapping[Stream, Positions]
-
-
 def goals_of(layers: Sequence[Int8Layer], graphs: Graphs, seed: int) -> dict[str, Goal]:
     """Return name -> float layer for all layers of known arithmetic; the float graph runs twice for each input."""
     known = _known(layers, graphs)
-    drawn: list[dict[str, _Drawn]] = []
+    drawn: list[dict[str, Drawn]] = []
     doubts = attentions(graphs.original, graphs.batches, graphs.target, graphs.properties)
     for batch, (values, attention) in enumerate(zip(graphs.batches, doubts, strict=True)):
         nodes = _nodes(graphs.original, values.shape)
@@ -116,9 +116,9 @@ def goals_of(layers: Sequence[Int8Layer], graphs: Graphs, seed: int) -> dict[str
             }
         )
     samples: dict[str, list[Sample]] = {name: [] for name in known}
-    places = [[joined(draw[name].positions) for name in known] for draw in drawn]
+    asked = [[joined(draw[name].positions) for name in known] for draw in drawn]
     picks = [layer.pick for layer in known.values()]
-    runs = picked(graphs.original, picks, graphs.batches, places, graphs.properties)
+    runs = picked(graphs.original, picks, graphs.batches, asked, graphs.properties)
     for draw, found in zip(drawn, runs, strict=True):
         for (name, layer), rows in zip(known.items(), found, strict=True):
             each = draw[name]
@@ -142,7 +142,7 @@ def _known(layers: Sequence[Int8Layer], graphs: Graphs) -> dict[str, _Known]:
     return found
 
 
-def _draw(node: Any, layer: _Known, batches: int, random: np.random.Generator, attention: Attention | None) -> _Drawn:
+def _draw(node: Any, layer: _Known, batches: int, random: np.random.Generator, attention: Attention | None) -> Drawn:
     """Draw positions of every stream in the output of a layer for one input of the graph."""
     sides = places(node.get_output_shape(0), layer.layout)
     extent = () if layer.layout.is_product else tuple(node.get_input_shape(0)[2:])
@@ -152,7 +152,7 @@ def _draw(node: Any, layer: _Known, batches: int, random: np.random.Generator, a
         stream: positions_of(sides, min(math.ceil(counts[stream] / batches), most), random, attention)
         for stream in Stream
     }
-    return _Drawn(sides, extent, positions)
+    return Drawn(sides, extent, positions)
 
 
 def _yardstick(layer: _Known, graphs: Graphs) -> Yardstick:
